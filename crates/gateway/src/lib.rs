@@ -1,0 +1,1 @@
+//! One module per framed client protocol: bytes in to requests, answers to bytes out.

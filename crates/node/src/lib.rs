@@ -1,0 +1,1 @@
+//! One deterministic node: hosts shards, routes, orders, applies.

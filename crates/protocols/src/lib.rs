@@ -1,0 +1,1 @@
+//! Pure algorithms: Raft, store liveness; no I/O, no clock, no threads.

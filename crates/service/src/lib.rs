@@ -1,0 +1,1 @@
+//! What a committed command does: key-value, sessions, the cluster's own records.
