@@ -16,7 +16,7 @@ pub mod time;
 pub use failure::{Failure, NotDone, Refusal};
 pub use id::{ClusterId, ConnId, Incarnation, NodeId, ReplicaId, ShardId};
 pub use key::{Key, KeyRange};
-pub use log::{Entry, EntryKind, HardState, Index, Membership, Stamp, Term};
+pub use log::{Entry, EntryKind, HardState, Index, LogStart, Membership, Stamp, Term};
 pub use random::Random;
 pub use time::{Mono, Time, Wall};
 

@@ -126,6 +126,59 @@ pub struct HardState {
     pub commit: Index,
 }
 
+impl HardState {
+    /// Appends term, vote and commit to `out`.
+    pub fn encode(&self, out: &mut Writer) {
+        out.u64(self.term.0);
+        out.option(self.vote, |out, vote| out.u64(vote.0));
+        out.u64(self.commit.0);
+    }
+
+    /// The inverse of [`HardState::encode`].
+    pub fn decode(reader: &mut Reader) -> Result<HardState, DecodeError> {
+        Ok(HardState {
+            term: Term(reader.u64()?),
+            vote: reader.option(Reader::u64)?.map(ReplicaId),
+            commit: Index(reader.u64()?),
+        })
+    }
+}
+
+/// Where a replica's log begins: everything up to `index` lives in the rows only, because it was
+/// compacted away or came with a snapshot. The first entry that can be in the log is at
+/// `index.next()`. The default is the start of a log that has everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LogStart {
+    /// The last index that is no longer in the log; zero if none ever left it.
+    pub index: Index,
+    /// The term of the entry at `index`.
+    pub term: Term,
+    /// The stamp of the entry at `index`.
+    pub stamp: Stamp,
+    /// The membership in force after the entry at `index`.
+    pub membership: Membership,
+}
+
+impl LogStart {
+    /// Appends index, term, stamp and membership to `out`.
+    pub fn encode(&self, out: &mut Writer) {
+        out.u64(self.index.0);
+        out.u64(self.term.0);
+        out.u64(self.stamp.0);
+        self.membership.encode(out);
+    }
+
+    /// The inverse of [`LogStart::encode`].
+    pub fn decode(reader: &mut Reader) -> Result<LogStart, DecodeError> {
+        Ok(LogStart {
+            index: Index(reader.u64()?),
+            term: Term(reader.u64()?),
+            stamp: Stamp(reader.u64()?),
+            membership: Membership::decode(reader)?,
+        })
+    }
+}
+
 /// Who takes part in a shard, in one of Raft's configurations (Raft, section 6). During a joint
 /// change `outgoing` holds the old voters and decisions need a majority of both sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -190,5 +243,28 @@ impl Membership {
             (0..count).map(|_| Ok((ReplicaId(reader.u64()?), NodeId(reader.u64()?)))).collect()
         };
         Ok(Membership { voters: set()?, outgoing: set()?, learners: set()?, learners_next: set()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_start_and_a_hard_state_are_read_back() {
+        let start = LogStart {
+            index: Index(7),
+            term: Term(3),
+            stamp: Stamp(99),
+            membership: Membership::of_voters([(ReplicaId(1), NodeId(4))]),
+        };
+        let hard = HardState { term: Term(5), vote: Some(ReplicaId(2)), commit: Index(8) };
+        let mut out = Writer::new();
+        start.encode(&mut out);
+        hard.encode(&mut out);
+        let mut reader = Reader::new(out.finish());
+        assert_eq!(LogStart::decode(&mut reader), Ok(start));
+        assert_eq!(HardState::decode(&mut reader), Ok(hard));
+        reader.end().unwrap();
     }
 }
