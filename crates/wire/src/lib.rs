@@ -1,1 +1,3 @@
 //! Bytes to frames and back: RESP and the peer protocol.
+
+pub mod peer;
