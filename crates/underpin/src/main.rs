@@ -1,1 +1,3 @@
-fn main(){}
+//! The binary: flags, config and wiring.
+
+fn main() {}
