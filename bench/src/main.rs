@@ -1,0 +1,3 @@
+//! Side-by-side measurements of Underpin and its peers.
+
+fn main() {}

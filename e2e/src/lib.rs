@@ -1,0 +1,1 @@
+//! Real processes: the `underpin` binary, real clients, kill -9.

@@ -1,0 +1,194 @@
+//! The commands, their help, and what each runs.
+
+use crate::steps::{Steps, has_nextest, tests};
+use crate::{cargo, e2e, root, target, tidy};
+use std::process::{Command, ExitCode};
+
+/// What `cargo xtask` and `cargo xtask help` print.
+pub const HELP: &str = "\
+cargo xtask COMMAND
+
+  check            format, lints, tidy rules, and every test that needs no server. Changes nothing
+  fix              format, and rewrite the expected outputs of script tests: read the diff
+  ci               check, then 1,000 simulated clusters, then the end-to-end tests: what .ci/run runs
+  tidy             only the repository's own rules: arrows between crates, map, status, leftovers
+  sizes            lines by crate, and the long files
+  sim ARGS…        the simulator; `cargo xtask sim --help` for its own options
+  e2e [FILTER]     only the end-to-end tests, or those whose names contain FILTER
+  chaos-kill       the end-to-end tests that kill servers, with the full count: leader killed 20
+                   times, stopped 10 times, everything killed 10 times
+  bench kv ARGS…   the key-value benchmark; `cargo xtask bench kv --help` for its own options
+  help             this
+
+ci and e2e install redis-server and python3-venv with apt-get when they are missing and they may,
+and redis-py into a virtual environment below target/.
+";
+
+/// Runs what the words of a command line ask for.
+pub fn run(words: &[String]) -> ExitCode {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        ["check"] => {
+            let mut steps = Steps::default();
+            check(&mut steps);
+            steps.finish()
+        }
+        ["fix"] => fix(),
+        ["ci"] => ci(),
+        ["tidy"] => tidy_only(),
+        ["sizes"] => {
+            print!("{}", tidy::sizes::report(&tidy::Repository::open().sources));
+            ExitCode::SUCCESS
+        }
+        ["sim", ref rest @ ..] => forward("underpin-sim", rest, &[]),
+        ["e2e"] => end_to_end("", &[]),
+        ["e2e", filter] => end_to_end(filter, &[]),
+        ["chaos-kill"] => end_to_end("kill::", e2e::FULL_COUNTS),
+        ["bench", ref rest @ ..] => bench(rest),
+        _ => {
+            eprint!("cargo xtask {}: there is no such command\n\n{HELP}", words.join(" "));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// What every change passes.
+fn check(steps: &mut Steps) {
+    steps.run("format", &mut cargo(&["fmt", "--all", "--", "--check"]));
+    steps.run(
+        "lints",
+        &mut cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+    );
+    // All tests and binaries in one build, so that later steps find each crate built once.
+    if steps.run("build", &mut build()) {
+        steps.run_tests("tests", &mut tests("not package(underpin-e2e)", &["underpin-e2e"]));
+        steps.run_tests("documentation tests", &mut doc_tests());
+    }
+}
+
+/// Builds every library, binary and test.
+fn build() -> Command {
+    cargo(&["build", "--workspace", "--all-targets", "--locked", "--quiet"])
+}
+
+/// The examples in doc comments.
+fn doc_tests() -> Command {
+    cargo(&["test", "--doc", "--workspace", "--locked", "--quiet"])
+}
+
+/// Check, simulation and end-to-end tests.
+fn ci() -> ExitCode {
+    let mut steps = Steps::default();
+    check(&mut steps);
+    if crate_exists("sim", "src/main.rs") {
+        let mut sim = Command::new(target().join("debug/underpin-sim"));
+        steps.run("simulation", sim.args(["--seeds", "1000"]).current_dir(root()));
+    }
+    if crate_exists("underpin", "src/main.rs") {
+        match e2e::prepare() {
+            Ok(strangers) => {
+                let mut command = tests("package(underpin-e2e)", &[]);
+                strangers.tell(&mut command);
+                steps.run_tests("end to end", &mut command);
+            }
+            Err(reason) => steps.fail("end to end", &reason),
+        }
+    }
+    steps.finish()
+}
+
+/// Whether a crate of the design has this file by now.
+fn crate_exists(room: &str, file: &str) -> bool {
+    root().join("crates").join(room).join(file).exists()
+}
+
+/// Formats, and lets script tests rewrite what they expect.
+fn fix() -> ExitCode {
+    let mut steps = Steps::default();
+    steps.run("format", &mut cargo(&["fmt", "--all"]));
+    let mut scripts = tests("not package(underpin-e2e) & not package(xtask)", &["underpin-e2e"]);
+    steps.run_tests("expected outputs", scripts.env("UPDATE", "1"));
+    steps.finish()
+}
+
+/// The repository's own rules.
+fn tidy_only() -> ExitCode {
+    let problems = tidy::run(&tidy::Repository::open());
+    for problem in &problems {
+        println!("{problem}");
+    }
+    println!("{} problems", problems.len());
+    if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Only the end-to-end tests whose names contain `filter`.
+fn end_to_end(filter: &str, variables: &[(&str, &str)]) -> ExitCode {
+    let mut steps = Steps::default();
+    if !steps.run("build", &mut build()) {
+        return steps.finish();
+    }
+    match e2e::prepare() {
+        Ok(strangers) => {
+            let mut command = if has_nextest() {
+                let mut command = tests("package(underpin-e2e)", &[]);
+                command.args(["--no-capture", filter].iter().filter(|word| !word.is_empty()));
+                command
+            } else {
+                let mut command = cargo(&["test", "--locked", "--package", "underpin-e2e"]);
+                command.args(["--", "--nocapture", "--test-threads=1", filter]);
+                command
+            };
+            strangers.tell(&mut command);
+            steps.run_tests("end to end", command.envs(variables.iter().copied()));
+        }
+        Err(reason) => steps.fail("end to end", &reason),
+    }
+    steps.finish()
+}
+
+/// Benchmarks measure release builds, of the load generator too.
+fn bench(words: &[&str]) -> ExitCode {
+    let mut steps = Steps::default();
+    let release = ["build", "--release", "--locked", "--package", "underpin-bench"];
+    let built = steps.run("build for measuring", cargo(&release).args(["--package", "underpin"]));
+    if !built {
+        return steps.finish();
+    }
+    let binaries = target().join("release");
+    let status = Command::new(binaries.join("underpin-bench"))
+        .args(words)
+        .env("UNDERPIN_BIN", binaries.join("underpin"))
+        .current_dir(root())
+        .status();
+    exit(status)
+}
+
+/// Builds a binary of the workspace and runs it.
+fn forward(package: &str, words: &[&str], variables: &[(&str, &str)]) -> ExitCode {
+    let mut command = cargo(&["run", "--quiet", "--locked", "--package", package, "--"]);
+    exit(command.args(words).envs(variables.iter().copied()).status())
+}
+
+/// Passes on how a program ended.
+fn exit(status: std::io::Result<std::process::ExitStatus>) -> ExitCode {
+    match status {
+        Ok(status) => ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)),
+        Err(error) => {
+            eprintln!("cannot start: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
