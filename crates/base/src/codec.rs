@@ -105,6 +105,23 @@ impl Writer {
     pub fn raw(&mut self, value: &[u8]) {
         self.out.put_slice(value);
     }
+    /// One to ten bytes, seven bits each, least significant first; small numbers take one byte.
+    pub fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.out.put_u8(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.out.put_u8(value as u8);
+    }
+    /// A [`Writer::varint`] in which small negative numbers are short too.
+    pub fn zigzag(&mut self, value: i64) {
+        self.varint(((value << 1) ^ (value >> 63)) as u64);
+    }
+    /// A [`Writer::varint`] length, then the bytes.
+    pub fn blob(&mut self, value: &[u8]) {
+        self.varint(value.len() as u64);
+        self.out.put_slice(value);
+    }
     /// A flag, then the value if there is one.
     pub fn option<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Writer, T)) {
         self.bool(value.is_some());
@@ -187,6 +204,32 @@ impl Reader {
         let wanted = self.u32()? as usize;
         self.raw(wanted)
     }
+    /// The inverse of [`Writer::varint`]; an encoding longer than needed is an error.
+    pub fn varint(&mut self) -> Result<u64, DecodeError> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.u8()?;
+            let bits = u64::from(byte & 0x7f);
+            if (shift == 63 && bits > 1) || (shift > 0 && byte == 0) {
+                return Err(DecodeError::Invalid("varint"));
+            }
+            value |= bits << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(DecodeError::Invalid("varint"))
+    }
+    /// The inverse of [`Writer::zigzag`].
+    pub fn zigzag(&mut self) -> Result<i64, DecodeError> {
+        let value = self.varint()?;
+        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+    /// The inverse of [`Writer::blob`].
+    pub fn blob(&mut self) -> Result<Bytes, DecodeError> {
+        let wanted = self.varint()?;
+        self.raw(usize::try_from(wanted).unwrap_or(usize::MAX))
+    }
     /// Exactly `wanted` bytes.
     pub fn raw(&mut self, wanted: usize) -> Result<Bytes, DecodeError> {
         if self.left.len() < wanted {
@@ -248,6 +291,26 @@ mod tests {
         assert_eq!(reader.option(Reader::u32), Ok(Some(5)));
         assert_eq!(reader.option(Reader::u32), Ok(None));
         reader.end().unwrap();
+    }
+
+    #[test]
+    fn a_small_number_takes_one_byte_and_every_number_has_one_encoding() {
+        for (value, bytes) in [(0, 1), (127, 1), (128, 2), (1 << 14, 3), (u64::MAX, 10)] {
+            let mut out = Writer::new();
+            out.varint(value);
+            assert_eq!(out.len(), bytes);
+            let mut reader = Reader::new(out.finish());
+            assert_eq!(reader.varint(), Ok(value));
+            reader.end().unwrap();
+        }
+        for value in [0, -1, 1, i64::MIN, i64::MAX] {
+            let mut out = Writer::new();
+            out.zigzag(value);
+            assert_eq!(Reader::new(out.finish()).zigzag(), Ok(value));
+        }
+        for wrong in [&[0x80, 0][..], &[0xff; 11], &[0xff; 10], &[0x80]] {
+            assert!(Reader::new(Bytes::copy_from_slice(wrong)).varint().is_err());
+        }
     }
 
     #[test]

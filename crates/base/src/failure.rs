@@ -62,6 +62,8 @@ pub enum Refusal {
     NumberForgotten,
     /// The same request number was used before for a different request.
     NumberReused,
+    /// The request ran under this number before, but its answer was too large to keep.
+    AnswerForgotten,
     /// The command would cost more than one turn may spend: cost seen, cost allowed.
     TooCostly {
         /// The command's declared cost.

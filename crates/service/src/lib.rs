@@ -9,12 +9,18 @@
 //! once; space 0 belongs to the shard itself (sessions), the others to the service.
 
 pub mod command;
+pub mod hash;
 pub mod kv;
 pub mod meta;
+pub mod pack;
 pub mod row;
 pub mod session;
+mod sweep;
 
-use base::Bytes;
+pub use command::Command;
+
+use base::codec::DecodeError;
+use base::{Bytes, Failure, KeyRange, Refusal, Stamp};
 
 /// A part of a shard's rows that can be emptied at once, by giving it a fresh data id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,3 +60,128 @@ pub enum Change {
 
 /// What a command changes, in order.
 pub type Changes = Vec<Change>;
+
+/// What a command answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Of a batch.
+    Kv(kv::Outcome),
+    /// A session's id.
+    Session(u64),
+    /// Done, with nothing to say.
+    Done,
+    /// Of the `meta` shard.
+    Meta(meta::Answer),
+    /// It can't be done as asked.
+    Failed(Failure),
+}
+
+/// Rows that one sweep looks at, at most.
+pub const SWEEP_ROWS_MAX: usize = 1000;
+
+/// The service of one shard, with what it remembers beside its rows (all of it can be read back from
+/// them).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Machine {
+    /// Key-value buckets and sessions.
+    Kv,
+    /// The cluster's own records.
+    Meta(meta::ClusterMap),
+}
+
+impl Machine {
+    /// A `kv` shard's.
+    pub fn kv() -> Machine {
+        Machine::Kv
+    }
+
+    /// A `meta` shard's, before any command.
+    pub fn meta() -> Machine {
+        Machine::Meta(meta::ClusterMap::default())
+    }
+
+    /// Where the rows lie that the machine must be given by [`Machine::load`] when it starts or after
+    /// a snapshot was installed.
+    pub fn memory_spans(&self) -> Vec<(Space, KeyRange)> {
+        match self {
+            Machine::Kv => Vec::new(),
+            Machine::Meta(_) => vec![(meta::SPACE, KeyRange::all())],
+        }
+    }
+
+    /// Rebuilds what the machine remembers from the rows of [`Machine::memory_spans`].
+    pub fn load(&mut self, rows: impl Iterator<Item = (Bytes, Bytes)>) -> Result<(), DecodeError> {
+        if let Machine::Meta(map) = self {
+            *map = meta::ClusterMap::load(rows)?;
+        }
+        Ok(())
+    }
+
+    /// The rows that `command` must be given; one may stand there twice.
+    pub fn reads(&self, command: &Command) -> Vec<RowKey> {
+        match command {
+            Command::Kv(batch) => kv::reads(batch),
+            Command::Once { session, number, batch } => {
+                session::once_reads(*session, *number, batch)
+            }
+            Command::SessionClose { session } => session::close_reads(*session),
+            Command::Sweep { index } => index.iter().filter_map(sweep::reads).collect(),
+            Command::SessionOpen { .. } | Command::Stamp | Command::HashMark | Command::Meta(_) => {
+                Vec::new()
+            }
+        }
+    }
+
+    /// Applies `command` under its entry's stamp: pushes what changes, and says what to answer.
+    pub fn apply(
+        &mut self,
+        stamp: Stamp,
+        command: &Command,
+        rows: &dyn Rows,
+        changes: &mut Changes,
+    ) -> Reply {
+        match (self, command) {
+            (_, Command::Stamp | Command::HashMark) => Reply::Done,
+            (Machine::Kv, Command::Kv(batch)) => Reply::Kv(kv::apply(stamp, batch, rows, changes)),
+            (Machine::Kv, Command::Once { session, number, batch }) => {
+                session::once(stamp, (*session, *number), batch, rows, changes)
+            }
+            (Machine::Kv, Command::SessionOpen { ttl_ms }) => {
+                session::open(stamp, *ttl_ms, changes)
+            }
+            (Machine::Kv, Command::SessionClose { session }) => {
+                session::close(stamp, *session, rows, changes)
+            }
+            (Machine::Kv, Command::Sweep { index }) => {
+                index.iter().for_each(|index| sweep::apply(stamp, index, rows, changes));
+                Reply::Done
+            }
+            (Machine::Meta(map), Command::Meta(command)) => {
+                Reply::Meta(map.apply(command, changes))
+            }
+            (Machine::Kv, Command::Meta(_)) | (Machine::Meta(_), _) => Reply::Failed(
+                Failure::Refused(Refusal::Invalid("command of another kind of shard")),
+            ),
+        }
+    }
+
+    /// Where rows lie that are past due at `now`; the leader's node scans there from time to time
+    /// and logs what [`Machine::sweep_command`] makes of them.
+    pub fn due_spans(&self, now: Stamp) -> Vec<(Space, KeyRange)> {
+        match self {
+            Machine::Kv => sweep::spans(now),
+            Machine::Meta(_) => Vec::new(),
+        }
+    }
+
+    /// The command that removes the rows found by a scan of [`Machine::due_spans`]: the keys, in
+    /// their space. Looks at the first [`SWEEP_ROWS_MAX`]; `None` if there are none.
+    pub fn sweep_command(
+        &self,
+        found: impl IntoIterator<Item = (Space, Bytes)>,
+    ) -> Option<Command> {
+        let shard = found.into_iter().filter(|(space, _)| *space == Space::SHARD);
+        let index: Vec<Bytes> = shard.map(|(_, key)| key).take(SWEEP_ROWS_MAX).collect();
+        (!index.is_empty()).then_some(Command::Sweep { index })
+    }
+}

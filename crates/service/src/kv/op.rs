@@ -32,7 +32,8 @@ pub struct Condition {
     pub version: u64,
 }
 
-/// When a key ends.
+/// When a key ends. An operation that stores or answers a value (Set, CompareAndSet, GetExpire)
+/// refuses times that are not positive as InvalidExpiry, as Redis does; Expire takes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Expiry {
     /// Never.
@@ -201,9 +202,6 @@ pub enum Op {
     Flush,
     /// Empties all buckets. [Done]
     FlushAll,
-    /// Removes keys that the stamp shows to be past due; logged by the leader, never by a client.
-    /// [Integer: how many went]
-    Sweep(Vec<Key>),
     /// An answer that needs no row but must keep its place in a batch (PING in MULTI). [as given]
     Say(Box<Answer>),
 }
@@ -236,7 +234,7 @@ pub enum Answer {
     Integer(i64),
     /// A value.
     Bytes(Bytes),
-    /// A word of ours.
+    /// A word of ours, one of [`crate::pack::WORDS`].
     Text(&'static str),
     /// Several answers.
     List(Vec<Answer>),
@@ -288,8 +286,7 @@ impl Op {
             | Op::Rename { .. }
             | Op::Copy { .. }
             | Op::Flush
-            | Op::FlushAll
-            | Op::Sweep(_) => true,
+            | Op::FlushAll => true,
         }
     }
 }
