@@ -18,9 +18,11 @@ mod lcs;
 pub mod number;
 mod op;
 pub mod scan;
+mod walk;
 
 pub use check::{Limits, check, reads};
 pub use exec::{APPLY_BYTES_MAX, LCS_CELLS_MAX, ReadOutcome, apply, read};
 pub use op::{
     Answer, BUCKETS, Batch, Bucket, Condition, Expiry, ExpiryWhen, LcsWant, Op, Outcome, When,
 };
+pub use walk::{CHUNK_KEYS_MAX, PAGE_BYTES_MAX, PAGE_KEYS_MAX, Progress, Walker};
