@@ -1,0 +1,156 @@
+//! Tables in memory.
+
+use super::{Compacted, RangeLimit, RangeSlice, Run, Tables, TablesError, TablesStats, data_id};
+use base::{Key, KeyRange};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// The contents of each row, newest first, with the generation each came with.
+type Rows = BTreeMap<Key, Vec<(u64, Option<Bytes>)>>;
+
+#[derive(Clone, Debug, Default)]
+struct State {
+    rows: Rows,
+    newest: u64,
+    oldest: u64,
+    full: bool,
+}
+
+/// Tables in memory. Clones are handles of the same tables, which outlive a simulated crash of
+/// their node; what was only prepared does not.
+#[derive(Clone, Debug, Default)]
+pub struct ModelTables {
+    state: Arc<Mutex<State>>,
+}
+
+/// A run that is not published yet: dropping it is what a crash does.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    run: Vec<(Key, Option<Bytes>)>,
+}
+
+impl ModelTables {
+    /// Empty tables.
+    pub fn new() -> ModelTables {
+        ModelTables::default()
+    }
+
+    /// Takes a run without publishing it.
+    pub fn prepare(&self, run: Run<'_>) -> Prepared {
+        Prepared { run: run.map(|(key, value)| (key.clone(), value.cloned())).collect() }
+    }
+
+    /// Publishes a run at once and durably; returns its generation.
+    pub fn publish(&self, prepared: Prepared) -> Result<u64, TablesError> {
+        let mut state = self.state();
+        if state.full {
+            return Err(TablesError::Full);
+        }
+        let ascending = prepared.run.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        assert!(ascending, "a run is sorted and has each key once");
+        state.newest += 1;
+        let generation = state.newest;
+        for (key, value) in prepared.run {
+            state.rows.entry(key).or_default().insert(0, (generation, value));
+        }
+        Ok(generation)
+    }
+
+    /// Whether runs are refused from now on, as on a full disk.
+    pub fn set_full(&self, full: bool) {
+        self.state().full = full;
+    }
+
+    /// A copy that goes its own way, for instance as an old image to be put back.
+    pub fn image(&self) -> ModelTables {
+        ModelTables { state: Arc::new(Mutex::new(self.state().clone())) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no user of the model panics while holding it")
+    }
+}
+
+impl State {
+    fn check(&self, asked: u64) -> Result<(), TablesError> {
+        let (oldest, newest) = (self.oldest, self.newest);
+        if (oldest..=newest).contains(&asked) {
+            return Ok(());
+        }
+        Err(TablesError::NoSuchGeneration { asked, oldest, newest })
+    }
+}
+
+fn at(versions: &[(u64, Option<Bytes>)], generation: u64) -> Option<&Bytes> {
+    versions.iter().find(|(from, _)| *from <= generation)?.1.as_ref()
+}
+
+impl Tables for ModelTables {
+    fn ingest(&self, run: Run<'_>) -> Result<u64, TablesError> {
+        self.publish(self.prepare(run))
+    }
+
+    fn get(&self, keys: &[Key], generation: u64) -> Result<Vec<Option<Bytes>>, TablesError> {
+        let state = self.state();
+        state.check(generation)?;
+        let row = |key: &Key| at(state.rows.get(key)?, generation).cloned();
+        Ok(keys.iter().map(row).collect())
+    }
+
+    fn range(
+        &self,
+        range: &KeyRange,
+        generation: u64,
+        limit: RangeLimit,
+    ) -> Result<RangeSlice, TablesError> {
+        let state = self.state();
+        state.check(generation)?;
+        let mut slice = RangeSlice::default();
+        if range.is_empty() {
+            return Ok(slice);
+        }
+        let end = range.end.as_ref().map_or(Bound::Unbounded, |end| Bound::Excluded(&end[..]));
+        let mut bytes = 0;
+        for (key, versions) in state.rows.range::<[u8], _>((Bound::Included(&range.start[..]), end))
+        {
+            let Some(value) = at(versions, generation) else { continue };
+            if slice.rows.len() >= limit.rows || bytes >= limit.bytes {
+                slice.covered_until = Some(key.clone());
+                break;
+            }
+            bytes += key.len() + value.len();
+            slice.rows.push((key.clone(), value.clone()));
+        }
+        Ok(slice)
+    }
+
+    fn compact(&self, oldest: u64, dead: &BTreeSet<u64>) -> Result<Compacted, TablesError> {
+        let mut state = self.state();
+        state.oldest = state.oldest.max(oldest.min(state.newest));
+        let oldest = state.oldest;
+        state.rows.retain(|key, versions| {
+            if data_id(key).is_some_and(|id| dead.contains(&id)) {
+                return false;
+            }
+            let needed = versions.iter().position(|(from, _)| *from <= oldest);
+            versions.truncate(needed.map_or(versions.len(), |needed| needed + 1));
+            !matches!(&versions[..], [(from, None)] if *from <= oldest)
+        });
+        Ok(Compacted { more: false, gone: dead.clone() })
+    }
+
+    fn generation(&self) -> u64 {
+        self.state().newest
+    }
+
+    fn stats(&self) -> TablesStats {
+        let state = self.state();
+        TablesStats {
+            tables: usize::from(!state.rows.is_empty()),
+            rows: state.rows.values().map(|versions| versions.len() as u64).sum(),
+            ..TablesStats::default()
+        }
+    }
+}
