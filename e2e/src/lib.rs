@@ -1,1 +1,27 @@
-//! Real processes: the `underpin` binary, real clients, kill -9.
+//! Real processes: the `underpin` binary, real clients, `kill -9`.
+//!
+//! This crate knows no other crate of ours: it starts binaries, speaks RESP over sockets and looks
+//! at what comes back, as a user would. Its tests are one program, `tests/e2e`, and run one at
+//! a time, because they measure how long a cluster was away.
+//!
+//! | module | what it gives |
+//! | --- | --- |
+//! | [`resp`] | a blocking client that never sends anything twice, and tells three outcomes apart |
+//! | [`process`] | a child that cannot outlive its test, with signals and its output in a file |
+//! | [`place`] | folders, free ports, and where the binaries are |
+//! | [`wait`] | polling with a deadline, instead of sleeping and hoping |
+//! | [`cluster`] | three `underpin server` processes, or one `underpin dev` |
+//! | [`redis`] | Redis as the oracle |
+//! | [`writers`] | writers that remember what they were told |
+//! | [`outage`] | how long nothing was acknowledged |
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod cluster;
+pub mod outage;
+pub mod place;
+pub mod process;
+pub mod redis;
+pub mod resp;
+pub mod wait;
+pub mod writers;

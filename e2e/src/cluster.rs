@@ -1,0 +1,235 @@
+//! Clusters made of processes.
+
+use crate::place::{self, Folder};
+use crate::process::Process;
+use crate::resp::{self, Conn, Outcome, Reply};
+use crate::wait;
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+/// Some nodes, counted from 0, that clients can talk to and that a test can hurt.
+pub trait Cluster {
+    /// Where clients reach each node.
+    fn addresses(&self) -> Vec<SocketAddr>;
+    /// Whether a node's process runs (a stopped one does).
+    fn runs(&self, node: usize) -> bool;
+    /// `kill -9`.
+    fn kill(&mut self, node: usize);
+    /// `kill -9` of all nodes at one moment.
+    fn kill_all(&mut self);
+    /// Starts a killed node again.
+    fn start(&mut self, node: usize);
+    /// SIGSTOP: the node is frozen, its sockets stay open.
+    fn freeze(&mut self, node: usize);
+    /// SIGCONT.
+    fn thaw(&mut self, node: usize);
+}
+
+/// What a node says about itself and its cluster.
+pub fn status(address: SocketAddr) -> Option<Reply> {
+    let reply = Conn::open(address, Duration::from_millis(500)).ok()?.call(&["UNDERPIN.STATUS"]);
+    reply.ok().filter(|reply| !matches!(reply, Reply::Error(_)))
+}
+
+/// The node, counted from 0, that leads the shard of this kind in this node's eyes.
+fn leader_seen(status: &Reply, kind: &str) -> Option<usize> {
+    let shards = status.field("shards")?;
+    let of_kind = |shard: &&Reply| shard.field("kind").is_some_and(|field| field.text() == kind);
+    let leader = shards.items().iter().find(of_kind)?.field("leader")?.number()?;
+    usize::try_from(leader).ok()?.checked_sub(1)
+}
+
+/// The leader of the `kv` shard, once the node that leads says so itself.
+pub fn leader(cluster: &dyn Cluster) -> usize {
+    wait::until("a leader", wait::READY, || {
+        let addresses = cluster.addresses();
+        (0..addresses.len()).find(|node| {
+            cluster.runs(*node)
+                && status(addresses[*node]).is_some_and(|s| leader_seen(&s, "kv") == Some(*node))
+        })
+    })
+}
+
+/// Waits until every running node carries out writes and reads.
+pub fn ready(cluster: &dyn Cluster) {
+    for (node, address) in cluster.addresses().into_iter().enumerate() {
+        if !cluster.runs(node) {
+            continue;
+        }
+        wait::until(&format!("node {} to serve", node + 1), wait::READY, || {
+            let mut conn = Conn::open(address, Duration::from_secs(2)).ok()?;
+            let word = format!("ready-{node}");
+            let set = conn.once(&["SET", "e2e:ready", &word]);
+            matches!(set, Outcome::Done(_)).then_some(())?;
+            matches!(conn.once(&["GET", "e2e:ready"]), Outcome::Done(_)).then_some(())
+        });
+    }
+}
+
+/// `underpin server` processes, each with a data directory and ports of its own.
+pub struct Servers {
+    folder: Folder,
+    first_port: u16,
+    processes: Vec<Option<Process>>,
+}
+
+/// Ports of a node: clients, peers, HTTP.
+const PORTS: u16 = 3;
+
+impl Servers {
+    /// Formats and starts `count` nodes and waits until they serve.
+    pub fn start(count: u16) -> Servers {
+        let folder = Folder::new("servers");
+        let first_port = place::ports(count * PORTS);
+        let processes = (0..count).map(|_| None).collect();
+        let mut servers = Servers { folder, first_port, processes };
+        servers.configure(count);
+        for node in 0..usize::from(count) {
+            servers.format(node);
+            Cluster::start(&mut servers, node);
+        }
+        ready(&servers);
+        servers
+    }
+
+    /// A node's port; `which` of its three.
+    fn port(&self, node: usize, which: u16) -> u16 {
+        self.first_port + node as u16 * PORTS + which
+    }
+
+    /// Where a node answers HTTP.
+    pub fn http(&self, node: usize) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port(node, 2)))
+    }
+
+    /// A node's folder: its configuration, its data, its log.
+    pub fn home(&self, node: usize) -> std::path::PathBuf {
+        self.folder.join(&format!("node{}", node + 1))
+    }
+
+    /// A node's process, while it runs.
+    pub fn process(&self, node: usize) -> Option<&Process> {
+        self.processes[node].as_ref()
+    }
+
+    /// Writes every node's configuration.
+    fn configure(&self, count: u16) {
+        let peer = |node: usize| format!("{} = \"127.0.0.1:{}\"", node + 1, self.port(node, 1));
+        let peers: Vec<String> = (0..usize::from(count)).map(peer).collect();
+        for node in 0..usize::from(count) {
+            let home = self.home(node);
+            fs::create_dir_all(&home).expect("a node's folder");
+            fs::write(home.join("underpin.secret"), "e2e, not a secret: 0123456789abcdef\n")
+                .expect("a node's secret");
+            let config = format!(
+                "[node]\nid = {}\ndata = \"data\"\n\n[listen]\nresp = \"127.0.0.1:{}\"\n\
+                 peer = \"127.0.0.1:{}\"\nhttp = \"127.0.0.1:{}\"\n\n\
+                 [cluster]\nid = \"{:032x}\"\npeers = {{ {} }}\n",
+                node + 1,
+                self.port(node, 0),
+                self.port(node, 1),
+                self.port(node, 2),
+                0xe2e,
+                peers.join(", "),
+            );
+            fs::write(home.join("underpin.toml"), config).expect("a node's configuration");
+        }
+    }
+
+    /// Makes a node's data directory.
+    fn format(&self, node: usize) {
+        let output = self.command(node, "format").output().expect("the binary runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "underpin format failed:\n{said}");
+    }
+
+    /// A command with a node's configuration, in its folder.
+    pub fn command(&self, node: usize, verb: &str) -> Command {
+        let mut command = Command::new(place::underpin());
+        command.args([verb, "--config", "underpin.toml"]).current_dir(self.home(node));
+        command
+    }
+}
+
+impl Cluster for Servers {
+    fn addresses(&self) -> Vec<SocketAddr> {
+        let address = |node| SocketAddr::from(([127, 0, 0, 1], self.port(node, 0)));
+        (0..self.processes.len()).map(address).collect()
+    }
+
+    fn runs(&self, node: usize) -> bool {
+        self.processes[node].is_some()
+    }
+
+    fn kill(&mut self, node: usize) {
+        self.processes[node].take().expect("a running node").kill();
+    }
+
+    fn kill_all(&mut self) {
+        for process in self.processes.iter_mut().flatten() {
+            process.kill_without_waiting();
+        }
+        for process in &mut self.processes {
+            drop(process.take());
+        }
+    }
+
+    fn start(&mut self, node: usize) {
+        assert!(self.processes[node].is_none(), "node {} runs already", node + 1);
+        let log = self.home(node).join("log");
+        self.processes[node] = Some(Process::start(&mut self.command(node, "server"), &log));
+    }
+
+    fn freeze(&mut self, node: usize) {
+        self.processes[node].as_ref().expect("a running node").signal("STOP");
+    }
+
+    fn thaw(&mut self, node: usize) {
+        self.processes[node].as_ref().expect("a running node").signal("CONT");
+    }
+}
+
+/// `underpin dev`: three nodes in one process.
+pub struct Dev {
+    folder: Folder,
+    /// The first node's port for clients; the others follow it.
+    pub port: u16,
+    process: Process,
+}
+
+impl Dev {
+    /// Starts one and waits until it serves.
+    pub fn start() -> Dev {
+        let folder = Folder::new("dev");
+        let port = place::ports(4);
+        let mut command = Command::new(place::underpin());
+        command.args(["dev", "--json", "--resp-port", &port.to_string(), "--data"]);
+        command.arg(folder.join("data"));
+        let process = Process::start(&mut command, &folder.join("log"));
+        let dev = Dev { folder, port, process };
+        for address in dev.addresses() {
+            wait::until(&format!("{address} to serve"), wait::READY, || {
+                let reply = resp::ask(address, &["SET", "e2e:ready", "1"]).ok()?;
+                matches!(Outcome::of(reply), Outcome::Done(_)).then_some(())
+            });
+        }
+        dev
+    }
+
+    /// Where clients reach each node.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        (0..3).map(|node| SocketAddr::from(([127, 0, 0, 1], self.port + node))).collect()
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Its process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}

@@ -1,0 +1,116 @@
+//! A child that cannot outlive its test, with signals and its output in a file.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::wait;
+
+/// A running child. Dropping it kills it.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a command; what it prints is appended to `log`.
+    pub fn start(command: &mut Command, log: &Path) -> Process {
+        let open = || File::options().create(true).append(true).open(log).expect("a log file");
+        command.stdin(Stdio::null()).stdout(open()).stderr(open());
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Process { child, log: log.to_path_buf() }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it printed, all of its lives.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Sends a signal by name: `STOP`, `CONT`, `TERM`.
+    pub fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &kill]).status().expect("a shell");
+        assert!(status.success(), "{kill} failed");
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Sends the kill and does not wait, so that several die at one moment.
+    pub fn kill_without_waiting(&mut self) {
+        let _ = self.child.kill();
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let what = format!("the end of process {}", self.id());
+        wait::until(&what, limit, || self.ended())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A stopped child dies of a kill too.
+        self.kill();
+        if thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(30).collect();
+            eprintln!("the last lines of {}:", self.log.display());
+            tail.iter().rev().for_each(|line| eprintln!("  {line}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::place::Folder;
+
+    #[test]
+    fn a_child_is_stopped_continued_and_killed() {
+        let folder = Folder::new("child");
+        let mut child = Process::start(
+            Command::new("sh").args(["-c", "echo started; exec sleep 60"]),
+            &folder.join("log"),
+        );
+        wait::until("its first line", wait::READY, || (child.log() == "started\n").then_some(()));
+        let state = |id: u32| {
+            let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+            stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+        };
+        let id = child.id();
+        child.signal("STOP");
+        wait::until("a stop", wait::READY, || (state(id) == 'T').then_some(()));
+        child.signal("CONT");
+        wait::until("going on", wait::READY, || (state(id) != 'T').then_some(()));
+        assert_eq!(child.ended(), None);
+        child.kill();
+        assert!(child.ended().is_some());
+    }
+
+    #[test]
+    fn a_child_does_not_outlive_its_value() {
+        let folder = Folder::new("outlive");
+        let child = Process::start(Command::new("sleep").arg("60"), &folder.join("log"));
+        let proc = format!("/proc/{}", child.id());
+        assert!(Path::new(&proc).exists());
+        drop(child);
+        assert!(!Path::new(&proc).exists());
+    }
+}

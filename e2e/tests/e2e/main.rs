@@ -1,0 +1,7 @@
+//! All end-to-end tests: one program, so that it links once.
+
+#![allow(clippy::print_stdout)]
+
+mod guide;
+mod harness;
+mod kill;
