@@ -1,0 +1,189 @@
+//! The table of all settings.
+
+use super::value::Value;
+
+/// What a setting takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A whole number from the first to the second.
+    Number(u64, u64),
+    /// A number of bytes from the first to the second; `"4 MiB"` is understood too.
+    Bytes(u64, u64),
+    /// `host:port`.
+    Address,
+    /// A path; in a file, relative to that file.
+    Path,
+    /// Any text that isn't empty, never shown.
+    Secret,
+    /// A cluster's id: 32 hexadecimal digits.
+    Cluster,
+    /// Nodes and their peer addresses.
+    Peers,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+}
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// `section.key`.
+    pub full_name: &'static str,
+    /// Its section in the file.
+    pub section: &'static str,
+    /// Its key there.
+    pub key: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// Its default, as a file would have it; empty if it has none.
+    pub default: &'static str,
+    /// What it is for and why the default is what it is; one line per entry.
+    pub about: &'static [&'static str],
+}
+
+impl Setting {
+    /// Its environment variable.
+    pub fn variable(&self) -> String {
+        format!("UNDERPIN_{}__{}", self.section.to_uppercase(), self.key.to_uppercase())
+    }
+
+    /// Its default, if it has one.
+    pub fn default_value(&self) -> Option<Value> {
+        if self.default.is_empty() {
+            return None;
+        }
+        let value = Value::from_text(self.kind, self.default);
+        Some(value.unwrap_or_else(|why| panic!("default of {}: {why}", self.full_name)))
+    }
+}
+
+/// The setting of this name.
+pub fn find(section: &str, key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.section == section && setting.key == key)
+}
+
+/// The sections, in the table's order.
+pub fn sections() -> Vec<&'static str> {
+    let mut sections: Vec<&str> = SETTINGS.iter().map(|setting| setting.section).collect();
+    sections.dedup();
+    sections
+}
+
+const MIB: u64 = 1 << 20;
+
+/// All settings, by section.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        full_name: "node.id",
+        section: "node",
+        key: "id",
+        kind: Kind::Number(1, 65_535),
+        default: "",
+        about: &["This node's number in the cluster, from 1; a key of [cluster] peers."],
+    },
+    Setting {
+        full_name: "node.data",
+        section: "node",
+        key: "data",
+        kind: Kind::Path,
+        default: "data",
+        about: &["Where it keeps everything. Made by `underpin format`, never by `server`."],
+    },
+    Setting {
+        full_name: "listen.resp",
+        section: "listen",
+        key: "resp",
+        kind: Kind::Address,
+        default: "127.0.0.1:6379",
+        about: &["Redis clients connect here. Off loopback it needs [auth] password."],
+    },
+    Setting {
+        full_name: "listen.peer",
+        section: "listen",
+        key: "peer",
+        kind: Kind::Address,
+        default: "127.0.0.1:7400",
+        about: &["The other nodes connect here; each proves that it knows the cluster's secret."],
+    },
+    Setting {
+        full_name: "listen.http",
+        section: "listen",
+        key: "http",
+        kind: Kind::Address,
+        default: "127.0.0.1:7480",
+        about: &["/livez, /readyz and /metrics."],
+    },
+    Setting {
+        full_name: "cluster.id",
+        section: "cluster",
+        key: "id",
+        kind: Kind::Cluster,
+        default: "",
+        about: &["Drawn by `underpin init`; the same on every node of the cluster."],
+    },
+    Setting {
+        full_name: "cluster.peers",
+        section: "cluster",
+        key: "peers",
+        kind: Kind::Peers,
+        default: "",
+        about: &["Every node and where the others reach it, this one included."],
+    },
+    Setting {
+        full_name: "cluster.secret_file",
+        section: "cluster",
+        key: "secret_file",
+        kind: Kind::Path,
+        default: "underpin.secret",
+        about: &[
+            "What the nodes prove to each other; the same on every node, readable by none else.",
+        ],
+    },
+    Setting {
+        full_name: "auth.password",
+        section: "auth",
+        key: "password",
+        kind: Kind::Secret,
+        default: "",
+        about: &["What clients must say (AUTH). Without it only loopback is listened on."],
+    },
+    Setting {
+        full_name: "auth.password_file",
+        section: "auth",
+        key: "password_file",
+        kind: Kind::Path,
+        default: "",
+        about: &["The same from a file, so that this one holds no secret."],
+    },
+    Setting {
+        full_name: "limits.value_bytes_max",
+        section: "limits",
+        key: "value_bytes_max",
+        kind: Kind::Bytes(1, 4 * MIB),
+        default: "4 MiB",
+        about: &["The largest value. Larger ones are refused before they reach the log."],
+    },
+    Setting {
+        full_name: "limits.connections_max",
+        section: "limits",
+        key: "connections_max",
+        kind: Kind::Number(1, 1_000_000),
+        default: "10000",
+        about: &["Client connections. Further ones are told so and closed."],
+    },
+    Setting {
+        full_name: "limits.requests_max",
+        section: "limits",
+        key: "requests_max",
+        kind: Kind::Number(1, 10_000_000),
+        default: "65536",
+        about: &["Requests waiting in this node; beyond it clients are told to try again."],
+    },
+    Setting {
+        full_name: "logging.level",
+        section: "logging",
+        key: "level",
+        kind: Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        default: "info",
+        about: &["How much is written to stderr."],
+    },
+];
