@@ -35,8 +35,12 @@ pub fn parse_integer(text: &[u8]) -> Option<i64> {
 
 /// Adds two decimal texts.
 pub(super) fn add_decimal(a: &[u8], b: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let (a, b) = (Decimal::parse(a)?, Decimal::parse(b)?);
-    a.plus(b)?.text()
+    let (a, b) = match (Decimal::parse(a), Decimal::parse(b)) {
+        // Redis finds out that an argument is no number before it minds an infinite one.
+        (_, Err(Refusal::NotANumber)) => return Err(Refusal::NotANumber),
+        (a, b) => (a?, b?),
+    };
+    Ok(a.plus(b)?.text())
 }
 
 /// Whether `text` is a number that [`Op::AddDecimal`](super::Op::AddDecimal) takes.
@@ -113,7 +117,7 @@ impl Decimal {
         Decimal::of(negative, digits, scale as i64)
     }
 
-    fn text(self) -> Result<Vec<u8>, Refusal> {
+    fn text(self) -> Vec<u8> {
         let mut text = Vec::with_capacity(self.digits.len() + 3);
         if self.negative {
             text.push(b'-');
@@ -128,7 +132,7 @@ impl Decimal {
             text.extend(std::iter::repeat_n(b'0', self.scale - (self.digits.len() - whole)));
             text.extend(self.digits[whole..].iter().map(|digit| digit + b'0'));
         }
-        Ok(text)
+        text
     }
 }
 
