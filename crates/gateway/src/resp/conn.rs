@@ -1,0 +1,483 @@
+//! One connection: its input, its state, and its replies in order.
+
+use super::errors::{self, NO_AUTH, Wrong};
+use super::kv::Context;
+use super::multi::{Multi, Watch};
+use super::slot::{Body, Slot, Want};
+use super::table::{self, Run, Spec};
+use super::{Resp, walk};
+use base::key::KEY_BYTES_MAX;
+use base::{Bytes, ConnId, Mono, Time};
+use bytes::BytesMut;
+use node::api::{Answer, BYTES_IN_FLIGHT_MAX, Call, Consistency, FromConn};
+use node::api::{REQUESTS_IN_FLIGHT_MAX, Request};
+use service::kv::{Batch, Bucket};
+use std::collections::VecDeque;
+use wire::resp::{Out, Parser, Step};
+
+/// Bytes of answers that a connection should have waiting. It decides, with the size of the last
+/// answers, how many requests are consumed ahead of them.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// A client's connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) id: ConnId,
+    pub(super) address: String,
+    pub(super) opened: Mono,
+    /// When it last sent something.
+    pub(super) used: Mono,
+    /// The last command's name.
+    pub(super) last: &'static str,
+    /// What a transaction may change, and change back.
+    pub(super) state: State,
+    pub(super) multi: Option<Multi>,
+    pub(super) watch: Watch,
+    pub(super) replies: Replies,
+
+    parser: Parser,
+    out: BytesMut,
+    /// Replies to come, with numbers that count up by one.
+    slots: VecDeque<Slot>,
+    seq_next: u64,
+    bytes_in_flight: usize,
+    /// A request that must wait for an answer before it can go on, with its bytes.
+    stalled: Option<(Vec<Bytes>, usize)>,
+    /// Nothing is consumed before this request's answer: it may change the state back.
+    barrier: Option<u64>,
+    /// About how many bytes an answer takes.
+    answer_bytes: usize,
+    closing: bool,
+    killed: bool,
+    /// It is on the list of those that the caller should look at.
+    pub(super) touched: bool,
+}
+
+/// What commands change about a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct State {
+    /// It speaks version 3.
+    pub(super) three: bool,
+    pub(super) db: Bucket,
+    pub(super) name: Bytes,
+    pub(super) lib_name: Bytes,
+    pub(super) lib_version: Bytes,
+    /// It said who it is, or need not.
+    pub(super) known: bool,
+    pub(super) consistency: Consistency,
+    pub(super) no_evict: bool,
+}
+
+/// Which requests get a reply (CLIENT REPLY).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replies {
+    All,
+    None,
+    AllButNext,
+}
+
+impl State {
+    pub(super) fn new(known: bool) -> State {
+        State {
+            three: false,
+            db: Bucket(0),
+            name: Bytes::new(),
+            lib_name: Bytes::new(),
+            lib_version: Bytes::new(),
+            known,
+            consistency: Consistency::Strong,
+            no_evict: false,
+        }
+    }
+}
+
+impl Conn {
+    pub(super) fn new(now: Time, id: ConnId, address: String, known: bool) -> Conn {
+        Conn {
+            id,
+            address,
+            opened: now.mono,
+            used: now.mono,
+            last: "NULL",
+            state: State::new(known),
+            multi: None,
+            watch: Watch::default(),
+            replies: Replies::All,
+            parser: Parser::default(),
+            out: BytesMut::new(),
+            slots: VecDeque::new(),
+            seq_next: 1,
+            bytes_in_flight: 0,
+            stalled: None,
+            barrier: None,
+            answer_bytes: 16 << 10,
+            closing: false,
+            killed: false,
+            touched: false,
+        }
+    }
+
+    // ---- input
+
+    /// Consumes what it may of `bytes`.
+    pub(super) fn receive(
+        &mut self,
+        resp: &mut Resp,
+        now: Time,
+        bytes: &[u8],
+        out: &mut Vec<FromConn>,
+    ) -> usize {
+        if self.closing {
+            return bytes.len();
+        }
+        self.used = now.mono;
+        self.write_answered(resp);
+        let mut rest = bytes;
+        while self.may_consume(resp) && !rest.is_empty() {
+            let before = self.parser.held();
+            let step = self.parser.next(&mut rest, self.state.known, &resp.options.limits);
+            resp.partial_bytes = resp.partial_bytes + self.parser.held() - before;
+            match step {
+                Step::More => self.give_up_if_crowded(resp),
+                Step::Request(cost) => {
+                    let mut args = std::mem::take(self.parser.args());
+                    self.request(resp, now, &args, cost, out);
+                    args.clear();
+                    *self.parser.args() = args;
+                }
+                Step::TooLarge { what, seen, allowed } => {
+                    self.refuse(resp, errors::too_large(what, seen, allowed));
+                }
+                Step::GivenUp => self.refuse(resp, errors::NO_ROOM),
+                Step::Broken(broken) => {
+                    self.error(&broken.text());
+                    self.closing = true;
+                }
+            }
+        }
+        if self.closing { bytes.len() } else { bytes.len() - rest.len() }
+    }
+
+    fn may_consume(&self, resp: &Resp) -> bool {
+        !self.closing
+            && self.stalled.is_none()
+            && self.barrier.is_none()
+            && self.slots.len() < REQUESTS_IN_FLIGHT_MAX
+            && self.bytes_in_flight < BYTES_IN_FLIGHT_MAX
+            && self.out.len() <= resp.options.output_bytes_max
+            && self.slots.len() * self.answer_bytes <= ANSWER_BYTES_MAX
+    }
+
+    fn give_up_if_crowded(&mut self, resp: &mut Resp) {
+        if resp.partial_bytes > resp.options.partial_bytes_max {
+            resp.partial_bytes -= self.parser.held();
+            self.parser.give_up();
+            resp.partial_bytes += self.parser.held();
+        }
+    }
+
+    /// Handles a whole request, or keeps it until it can be handled.
+    fn request(
+        &mut self,
+        resp: &mut Resp,
+        now: Time,
+        args: &[Bytes],
+        cost: usize,
+        out: &mut Vec<FromConn>,
+    ) {
+        if self.bytes_in_flight > 0 && self.bytes_in_flight + cost > BYTES_IN_FLIGHT_MAX {
+            return self.stall(args, cost);
+        }
+        resp.stats.commands += 1;
+        let spec = match table::find(args) {
+            Ok(spec) => spec,
+            Err(wrong) => return self.refuse(resp, wrong),
+        };
+        self.last = spec.name;
+        if !spec.takes(args.len()) {
+            return self.refuse(resp, errors::arity(spec.name));
+        }
+        if !self.state.known && !spec.has(table::NO_AUTH) {
+            return self.refuse(resp, NO_AUTH);
+        }
+        if let Some(key) = spec.keys_of(args).find(|key| key.len() > KEY_BYTES_MAX) {
+            let (seen, allowed) = (key.len() as u64, KEY_BYTES_MAX as u64);
+            return self.refuse(resp, errors::too_large("key", seen, allowed));
+        }
+        match &mut self.multi {
+            Some(_) if !matches!(spec.run, Run::Flow(_)) => {
+                match super::multi::queue(self, resp, spec, args, cost) {
+                    Ok(()) => self.reply(resp, spec, |_, _, buffer| {
+                        Out::new(buffer, false).simple("QUEUED");
+                    }),
+                    Err(wrong) => self.refuse(resp, wrong),
+                }
+            }
+            _ => self.execute(resp, now, spec, args, cost, out),
+        }
+    }
+
+    fn execute(
+        &mut self,
+        resp: &mut Resp,
+        now: Time,
+        spec: &'static Spec,
+        args: &[Bytes],
+        cost: usize,
+        out: &mut Vec<FromConn>,
+    ) {
+        let context = Context { now, db: self.state.db, spec };
+        match spec.run {
+            Run::Op(plan) => match plan(&context, args) {
+                Ok((op, shape)) => {
+                    let call = Call::Kv(Batch::one(context.db, op));
+                    self.send(resp, now, spec, call, Want::Kv(shape), cost, out);
+                }
+                Err(wrong) => self.error(&wrong),
+            },
+            Run::Call(plan) => match plan(self, resp, &context, args) {
+                Ok((call, want)) => {
+                    self.send(resp, now, spec, call, want, cost, out);
+                }
+                Err(wrong) => self.error(&wrong),
+            },
+            Run::Local(answer) => {
+                self.reply(resp, spec, |conn, resp, buffer| answer(conn, resp, now, args, buffer));
+            }
+            Run::Flow(go) => go(self, resp, &context, args, cost, out),
+        }
+    }
+
+    /// Keeps a request until an answer has come.
+    pub(super) fn stall(&mut self, args: &[Bytes], cost: usize) {
+        assert!(self.stalled.is_none(), "two requests of {} wait for answers", self.id);
+        self.stalled = Some((args.to_vec(), cost));
+    }
+
+    /// Sends a request to the node and takes a slot for its reply.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn send(
+        &mut self,
+        resp: &mut Resp,
+        now: Time,
+        spec: &'static Spec,
+        call: Call,
+        want: Want,
+        cost: usize,
+        out: &mut Vec<FromConn>,
+    ) -> u64 {
+        let consistency = match &want {
+            Want::Watch { .. } => Consistency::Strong,
+            _ => self.state.consistency,
+        };
+        let (conn, seq) = (self.id, self.seq_next);
+        let deadline = now.mono + resp.options.deadline;
+        out.push(FromConn::Request(Request { conn, seq, deadline, consistency, call }));
+        self.bytes_in_flight += cost;
+        self.push(spec, cost, Body::Waiting(want));
+        seq
+    }
+
+    /// Nothing more is consumed before the answer to `seq`.
+    pub(super) fn wait_for(&mut self, seq: u64) {
+        self.barrier = Some(seq);
+    }
+
+    fn push(&mut self, spec: &'static Spec, cost: usize, body: Body) {
+        let silent = self.silence();
+        let seq = self.seq_next;
+        self.seq_next += 1;
+        let three = self.state.three;
+        self.slots.push_back(Slot { seq, spec, three, silent, cost, body });
+    }
+
+    /// Whether the reply that is about to be made is unwanted.
+    fn silence(&mut self) -> bool {
+        match self.replies {
+            Replies::All => false,
+            Replies::None => true,
+            Replies::AllButNext => {
+                self.replies = Replies::All;
+                true
+            }
+        }
+    }
+
+    // ---- replies that are made here
+
+    /// A reply that `write` writes, in its place among the others.
+    pub(super) fn reply(
+        &mut self,
+        resp: &mut Resp,
+        spec: &'static Spec,
+        write: impl FnOnce(&mut Conn, &mut Resp, &mut BytesMut),
+    ) {
+        if self.slots.is_empty() && self.replies == Replies::All {
+            let mut buffer = std::mem::take(&mut self.out);
+            write(self, resp, &mut buffer);
+            self.out = buffer;
+            return;
+        }
+        let mut buffer = BytesMut::new();
+        let before = self.replies;
+        write(self, resp, &mut buffer);
+        // CLIENT REPLY itself: what it sets begins with its own reply, and SKIP with the next one.
+        if self.replies != before && spec.name == "client|reply" {
+            if self.replies == Replies::All {
+                self.out_or_slot(spec, buffer);
+            }
+            return;
+        }
+        match self.slots.is_empty() {
+            true => {
+                if !self.silence() {
+                    self.out.extend_from_slice(&buffer);
+                }
+            }
+            false => self.push(spec, 0, Body::Written(buffer.freeze())),
+        }
+    }
+
+    fn out_or_slot(&mut self, spec: &'static Spec, buffer: BytesMut) {
+        match self.slots.is_empty() {
+            true => self.out.extend_from_slice(&buffer),
+            false => self.push(spec, 0, Body::Written(buffer.freeze())),
+        }
+    }
+
+    /// An error of a request that was not even queued: a transaction will not take place.
+    pub(super) fn refuse(&mut self, resp: &mut Resp, wrong: Wrong) {
+        resp.stats.errors += 1;
+        if let Some(multi) = &mut self.multi {
+            multi.spoil();
+        }
+        self.error(&wrong);
+    }
+
+    /// An error in its place among the replies.
+    pub(super) fn error(&mut self, text: &str) {
+        let mut buffer = BytesMut::new();
+        Out::new(&mut buffer, self.state.three).error(text.as_bytes());
+        match self.slots.is_empty() {
+            true => {
+                if !self.silence() {
+                    self.out.extend_from_slice(&buffer);
+                }
+            }
+            false => self.push(&table::NONE, 0, Body::Written(buffer.freeze())),
+        }
+    }
+
+    // ---- answers
+
+    pub(super) fn answer(
+        &mut self,
+        resp: &mut Resp,
+        now: Time,
+        answer: Answer,
+        out: &mut Vec<FromConn>,
+    ) {
+        let Some(first) = self.slots.front().map(|slot| slot.seq) else { return };
+        let place = answer.seq.checked_sub(first).and_then(|place| usize::try_from(place).ok());
+        let Some(slot) = place.and_then(|place| self.slots.get_mut(place)) else { return };
+        let Body::Waiting(want) = &mut slot.body else { return };
+        if let (Want::Keys { count, written }, Ok(reply)) = (&mut *want, &answer.result) {
+            let allowed = resp.options.keys_bytes_max;
+            if let Err(wrong) = walk::collect(reply, count, written, allowed) {
+                let mut buffer = BytesMut::new();
+                Out::new(&mut buffer, slot.three).error(wrong.as_bytes());
+                self.bytes_in_flight -= slot.cost;
+                slot.body = Body::Written(buffer.freeze());
+                out.push(FromConn::Cancel(self.id, answer.seq));
+                return self.go_on(resp, now, out);
+            }
+        }
+        if answer.more {
+            return;
+        }
+        self.bytes_in_flight -= slot.cost;
+        match want {
+            Want::Watch { generation, keys } => {
+                self.watch.answered(*generation, keys, &answer.result);
+            }
+            Want::Exec(exec) => {
+                if let Some(state) = exec.undone(&answer.result) {
+                    self.state = state;
+                }
+            }
+            _ => {}
+        }
+        if self.barrier == Some(answer.seq) {
+            self.barrier = None;
+        }
+        let body = std::mem::replace(&mut slot.body, Body::Written(Bytes::new()));
+        if let Body::Waiting(want) = body {
+            slot.body = Body::Answered(want, answer.result);
+        }
+        self.go_on(resp, now, out);
+    }
+
+    /// After an answer: writes what can be written, and handles the request that waited.
+    fn go_on(&mut self, resp: &mut Resp, now: Time, out: &mut Vec<FromConn>) {
+        self.write_answered(resp);
+        if self.barrier.is_none()
+            && let Some((args, cost)) = self.stalled.take()
+        {
+            self.request(resp, now, &args, cost, out);
+        }
+    }
+
+    /// Writes replies from the front, as long as their answers are there and the output has room.
+    pub(super) fn write_answered(&mut self, resp: &mut Resp) {
+        while self.out.len() <= resp.options.output_bytes_max
+            && self.slots.front().is_some_and(Slot::ready)
+        {
+            let Some(slot) = self.slots.pop_front() else { break };
+            if slot.silent {
+                continue;
+            }
+            let before = self.out.len();
+            slot.write(resp, &mut self.out);
+            self.answer_bytes = (self.answer_bytes / 8 * 7).max(self.out.len() - before);
+        }
+    }
+
+    // ---- what the caller asks
+
+    pub(super) fn output(&mut self) -> &mut BytesMut {
+        &mut self.out
+    }
+
+    /// What the caller may want to know has changed when this has.
+    pub(super) fn look(&self) -> (usize, bool) {
+        (self.out.len(), self.closing())
+    }
+
+    /// Whether the connection is over once its output is sent.
+    pub(super) fn closing(&self) -> bool {
+        self.killed || self.closing && self.slots.is_empty()
+    }
+
+    /// Ends the connection once what was asked before is answered.
+    pub(super) fn quit(&mut self) {
+        self.closing = true;
+    }
+
+    /// Ends the connection at once.
+    pub(super) fn kill(&mut self) {
+        (self.closing, self.killed) = (true, true);
+        self.out.clear();
+    }
+
+    pub(super) fn partial_bytes(&self) -> usize {
+        self.parser.held()
+    }
+
+    pub(super) fn unsent_bytes(&self) -> usize {
+        self.out.len()
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.slots.len()
+    }
+}

@@ -1,0 +1,111 @@
+//! A request's place in the order of its connection's replies.
+
+use super::errors;
+use super::multi::Exec;
+use super::shape::{self, Shape};
+use super::status;
+use super::table::Spec;
+use super::{Resp, walk};
+use base::{Bytes, Failure, Key};
+use bytes::BytesMut;
+use node::api::Reply;
+use service::kv::{Bucket, Outcome};
+use wire::resp::Out;
+
+/// A reply that is still to be written.
+#[derive(Debug)]
+pub(super) struct Slot {
+    /// The request's number on its connection.
+    pub(super) seq: u64,
+    /// The command.
+    pub(super) spec: &'static Spec,
+    /// The protocol version it came with is 3.
+    pub(super) three: bool,
+    /// The client asked for no reply.
+    pub(super) silent: bool,
+    /// Its bytes, counted as in flight until the answer comes.
+    pub(super) cost: usize,
+    /// What is known of the reply.
+    pub(super) body: Body,
+}
+
+/// What is known of a reply.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// All of it: it is written already.
+    Written(Bytes),
+    /// Nothing yet.
+    Waiting(Want),
+    /// The answer.
+    Answered(Want, Result<Reply, Failure>),
+}
+
+/// How an answer becomes a reply.
+#[derive(Debug)]
+pub(super) enum Want {
+    /// One operation's answer.
+    Kv(Shape),
+    /// A transaction's.
+    Exec(Box<Exec>),
+    /// Versions of keys, to be remembered for EXEC if WATCH was not taken back meanwhile.
+    Watch { generation: u64, keys: Vec<(Bucket, Key)> },
+    /// A page of SCAN; without its keys if they are of no type that was asked for.
+    Scan { keys: bool },
+    /// All keys, in chunks: how many so far, and their replies.
+    Keys { count: usize, written: BytesMut },
+    /// How many keys.
+    Count,
+    /// A key or none.
+    Any,
+    /// A session's id, a place in a log, or nothing but that it is done.
+    Plain,
+    /// How the node is.
+    Status(status::Shown),
+}
+
+impl Slot {
+    /// Whether the reply can be written.
+    pub(super) fn ready(&self) -> bool {
+        !matches!(self.body, Body::Waiting(_))
+    }
+
+    /// Writes the reply.
+    pub(super) fn write(self, resp: &Resp, buffer: &mut BytesMut) {
+        let spec = self.spec;
+        let mut out = Out::new(buffer, self.three);
+        match self.body {
+            Body::Written(reply) => out.raw(&reply),
+            Body::Waiting(_) => unreachable!("{} was written before its answer came", spec.name),
+            Body::Answered(_, Err(failure)) => {
+                out.error(errors::failure(spec, &failure).as_bytes());
+            }
+            Body::Answered(want, Ok(reply)) => write(want, reply, spec, resp, &mut out),
+        }
+    }
+}
+
+fn write(want: Want, reply: Reply, spec: &Spec, resp: &Resp, out: &mut Out) {
+    match (want, reply) {
+        (Want::Kv(shape), Reply::Kv(Outcome::Answers(answers))) if answers.len() == 1 => {
+            shape::write(&shape, &answers[0], spec, out);
+        }
+        (Want::Exec(exec), Reply::Kv(outcome)) => exec.write(outcome, out),
+        (Want::Watch { .. }, Reply::Kv(_)) => out.simple("OK"),
+        (Want::Scan { keys }, Reply::Walk(reply)) => walk::write_page(reply, keys, out),
+        (Want::Keys { count, written }, Reply::Walk(_)) => {
+            out.array(count);
+            out.raw(&written);
+        }
+        (Want::Count, Reply::Walk(reply)) => walk::write_count(reply, out),
+        (Want::Any, Reply::Walk(reply)) => walk::write_any(reply, out),
+        (Want::Plain, Reply::Session(session)) => out.integer(session as i64),
+        (Want::Plain, Reply::Index(index)) => out.integer(index.0 as i64),
+        (Want::Plain, Reply::Done) => out.simple("OK"),
+        (Want::Status(shown), Reply::Status(status)) => shown.write(&status, resp, out),
+        // The node answered something else than it was asked: better told than guessed.
+        (_, reply) => {
+            let text = format!("ERR unexpected answer to '{}': {reply:?}", spec.name);
+            out.error(&text.as_bytes()[..text.len().min(200)]);
+        }
+    }
+}
