@@ -4,11 +4,16 @@ use super::errors::{DB_RANGE, NOT_AN_INTEGER, Wrong, invalid_expire};
 use super::table::Spec;
 use base::Time;
 use base::time::MILLISECOND;
-use service::kv::{BUCKETS, Bucket, Expiry};
+use service::kv::{self, BUCKETS, Bucket, Expiry};
 
 /// Whether `arg` is `word`, which is in lower case, in letters of any case.
 pub(super) fn is(arg: &[u8], word: &str) -> bool {
     arg.eq_ignore_ascii_case(word.as_bytes())
+}
+
+/// Whether a word of ours matches a glob, in letters of any case.
+pub(super) fn matches(pattern: &[u8], word: &str) -> bool {
+    kv::glob::matches(&pattern.to_ascii_lowercase(), word.to_ascii_lowercase().as_bytes())
 }
 
 /// A 64-bit integer.

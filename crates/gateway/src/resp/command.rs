@@ -1,11 +1,12 @@
 //! COMMAND: what the table says about commands.
 
+use super::Resp;
 use super::args::is;
+use super::args::matches;
 use super::conn::Conn;
 use super::errors::{SYNTAX, Wrong};
 use super::local::answer;
 use super::table::{self, Spec};
-use super::{Resp, glob};
 use base::{Bytes, Time};
 use bytes::BytesMut;
 use wire::resp::Out;
@@ -125,7 +126,7 @@ fn listed(filter: &[Bytes]) -> Result<Vec<&'static str>, Wrong> {
         }
         [word, kind, pattern] if is(word, "filterby") && is(kind, "pattern") => {
             let pattern = pattern.clone();
-            Box::new(move |spec| glob::matches(&pattern, spec.name))
+            Box::new(move |spec| matches(&pattern, spec.name))
         }
         _ => return Err(SYNTAX),
     };

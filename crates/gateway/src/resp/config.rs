@@ -1,8 +1,8 @@
 //! CONFIG GET: the settings of Redis that have a meaning here, with the values that are true.
 
 use super::Resp;
+use super::args::matches;
 use super::conn::Conn;
-use super::glob;
 use base::{Bytes, Time};
 use bytes::BytesMut;
 use service::kv::BUCKETS;
@@ -40,7 +40,7 @@ pub(super) fn get(
     buffer: &mut BytesMut,
 ) {
     let all = settings(resp);
-    let fits = |name: &str| args[2..].iter().any(|pattern| glob::matches(pattern, name));
+    let fits = |name: &str| args[2..].iter().any(|pattern| matches(pattern, name));
     let shown: Vec<_> = all.iter().filter(|(name, _)| fits(name)).collect();
     let mut out = Out::new(buffer, conn.state.three);
     out.map(shown.len());

@@ -122,6 +122,9 @@ pub(super) fn refusal(spec: &Spec, refusal: &Refusal) -> Wrong {
         Refusal::NumberForgotten => Cow::Borrowed(
             "UNKNOWN whether this was done can't be told: its number lies below the session's window",
         ),
+        Refusal::AnswerForgotten => {
+            Cow::Borrowed("DONE this was done before, but its answer was too large to be kept")
+        }
         Refusal::NumberReused => {
             Cow::Borrowed("ERR this number was used for another request of the session")
         }

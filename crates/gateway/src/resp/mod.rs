@@ -35,7 +35,6 @@ mod command;
 mod config;
 mod conn;
 mod errors;
-mod glob;
 mod info;
 mod kv;
 mod local;
