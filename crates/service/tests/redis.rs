@@ -1,5 +1,7 @@
 //! Tables of probes, taken from redis-server 7.0.15, that our operations must answer the same way.
 
+#![allow(clippy::disallowed_methods)] // Tests read their tables and stories from files.
+
 mod common;
 
 use base::Bytes;

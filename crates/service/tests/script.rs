@@ -16,6 +16,8 @@
 //! page 0 10 [glob] [values] | keys glob | count | any 5 [in slices of 3 rows]
 //! ```
 
+#![allow(clippy::disallowed_methods)] // Tests read their tables and stories from files.
+
 mod common;
 
 use base::{Bytes, Refusal, Stamp};
@@ -213,7 +215,7 @@ fn unescape(word: &str) -> Vec<u8> {
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
     for part in parts {
         bytes.push(u8::from_str_radix(&part[..2], 16).expect("two hexadecimal digits"));
-        bytes.extend(part[2..].as_bytes());
+        bytes.extend(&part.as_bytes()[2..]);
     }
     bytes
 }
@@ -225,8 +227,8 @@ fn big(word: &str) -> Vec<u8> {
     }
 }
 
-fn text(word: &Vec<u8>) -> String {
-    String::from_utf8_lossy(word).into_owned()
+fn text(word: impl AsRef<[u8]>) -> String {
+    String::from_utf8_lossy(word.as_ref()).into_owned()
 }
 
 /// `[if key=version ..] [do] operation [; operation ..]`
