@@ -44,10 +44,11 @@ impl Drop for Folder {
     }
 }
 
-/// The folder that cargo built this test into: `target` in `target/debug/deps/main-…`.
+/// The folder that cargo built this program into; cargo marks it.
 pub fn target() -> PathBuf {
-    let test = env::current_exe().expect("a test knows where it is");
-    test.ancestors().nth(3).expect("target/PROFILE/deps/TEST").to_path_buf()
+    let program = env::current_exe().expect("a program knows where it is");
+    let marked = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
+    marked.expect("cargo built this program").to_path_buf()
 }
 
 /// The `underpin` binary: `UNDERPIN_BIN`, or built now.
