@@ -3,10 +3,10 @@
 use crate::command::Command;
 use crate::connection::{Connection, Lost, Unusable};
 use crate::error::{Attempt, Error, Verdict, split, verdict};
-use crate::reply::Value;
 use bytes::Bytes;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use wire::resp::Value;
 
 /// How a client behaves.
 #[derive(Clone, Debug)]

@@ -2,10 +2,10 @@
 
 use crate::command::Command;
 use crate::error::{Verdict, split, verdict};
-use crate::reply::{self, Value};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
+use wire::resp::{Replies, Value};
 
 /// A connection whose stream of replies is in step with its requests. After any failure it isn't
 /// any more, and its owner drops it.
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Connection {
     stream: TcpStream,
     /// Bytes received and not yet read as replies.
-    received: Vec<u8>,
+    received: Replies,
 }
 
 /// How far a lost request got.
@@ -43,7 +43,7 @@ impl Connection {
         deadline: Instant,
     ) -> Result<Connection, Unusable> {
         let stream = connect(endpoint, deadline).map_err(Unusable::Unreachable)?;
-        let mut connection = Connection { stream, received: Vec::new() };
+        let mut connection = Connection { stream, received: Replies::default() };
         if let Some(password) = password {
             connection.greet(&Command::read(["AUTH".to_owned(), password.to_owned()]), deadline)?;
         }
@@ -90,21 +90,17 @@ impl Connection {
     pub fn receive(&mut self, deadline: Instant) -> Result<Value, Lost> {
         let mut buffer = [0; 16 << 10];
         loop {
-            match reply::parse(&self.received) {
-                Ok(Some((value, length))) => {
-                    self.received.drain(..length);
-                    return Ok(value);
-                }
-                Ok(None) => {}
-                Err(malformed) => {
-                    return Err(Lost::AfterSent(format!("not a RESP server: {}", malformed.0)));
-                }
+            let reply = self.received.next_reply();
+            let reply =
+                reply.map_err(|why| Lost::AfterSent(format!("not a RESP server: {why}")))?;
+            if let Some(value) = reply {
+                return Ok(value);
             }
             let left = left(deadline).ok_or_else(|| Lost::AfterSent(TIMEOUT.into()))?;
             self.stream.set_read_timeout(Some(left)).map_err(after_sent)?;
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Err(Lost::AfterSent(CLOSED.into())),
-                Ok(read) => self.received.extend_from_slice(&buffer[..read]),
+                Ok(read) => self.received.push(&buffer[..read]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(after_sent(error)),
             }

@@ -43,9 +43,8 @@ mod client;
 mod command;
 mod connection;
 mod error;
-mod reply;
 
 pub use client::{Client, Options};
 pub use command::Command;
 pub use error::{Attempt, Error};
-pub use reply::Value;
+pub use wire::resp::Value;

@@ -15,13 +15,17 @@
 //! [`Out`] writes replies, in version 2 or 3 of the protocol. Version 3 has types of its own for
 //! null, maps, sets and so on; in version 2 they become what clients of that time expect.
 //!
+//! [`Replies`] is the client's side: it reads what `Out` writes.
+//!
 //! Specification: <https://redis.io/docs/latest/develop/reference/protocol-spec/>. Where it is
 //! silent (the exact errors, what ends a line), Redis 7.0's behaviour is what we copy.
 
 mod number;
 mod out;
 mod parser;
+mod reply;
 
 pub use number::{integer, write_integer};
 pub use out::Out;
 pub use parser::{Broken, Limits, Parser, Step};
+pub use reply::{Malformed, Replies, Value};
