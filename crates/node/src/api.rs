@@ -85,6 +85,8 @@ pub enum Call {
         /// The node.
         to: Option<NodeId>,
     },
+    /// A node tells the cluster who it is; no gateway makes this request.
+    Register(service::meta::NodeRecord),
     /// A node's data directory was replaced by a fresh one: pins the new incarnation and gives the
     /// node new replicas of its shards, first as learners.
     NodeReplace {

@@ -56,6 +56,15 @@ impl ShardClock {
         stamp
     }
 
+    /// As [`ShardClock::next`] for an entry that holds `count` commands, each with a stamp of its
+    /// own: takes `count` stamps in a row and returns the last of them.
+    pub fn next_of(&mut self, count: u64, now: Mono, median: Option<Wall>) -> Stamp {
+        assert!(count > 0, "an entry has at least one stamp");
+        self.next(now, median);
+        self.last.0 += count - 1;
+        self.last
+    }
+
     /// The present shard time, without handing it out.
     pub fn peek(&self, now: Mono, median: Option<Wall>) -> Stamp {
         let carried = self.last.0.saturating_add(now.since(self.at));

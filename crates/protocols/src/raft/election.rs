@@ -213,7 +213,7 @@ impl Raft {
         self.binding = None;
         self.releasing.clear();
         // Entries of earlier terms are committed by committing this one (Raft, figure 8).
-        self.append_own(ctx, EntryKind::Noop, Bytes::new());
+        self.append_own(ctx, EntryKind::Noop, Bytes::new(), 1);
     }
 
     /// `from` leads in our term.

@@ -111,7 +111,7 @@ impl Raft {
     }
 
     fn append_membership(&mut self, ctx: Context, next: &Membership) -> (Index, Stamp) {
-        self.append_own(ctx, EntryKind::Membership, log::membership_data(next))
+        self.append_own(ctx, EntryKind::Membership, log::membership_data(next), 1)
     }
 
     /// Leaves a joint membership that is committed, and feeds exactly the members, and those who

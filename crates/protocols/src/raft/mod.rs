@@ -575,7 +575,15 @@ impl Raft {
     /// Gives `data` a place in the log and a stamp. Nothing is sent or written before the next step
     /// or [`Raft::flush`]. The entry may be accepted before the term's first commit; it then waits
     /// behind it.
-    pub fn propose(&mut self, ctx: Context, data: Bytes) -> Result<(Index, Stamp), ProposeError> {
+    ///
+    /// `data` may hold several commands, each with a stamp of its own: the entry then takes `stamps`
+    /// stamps in a row, and carries the last of them.
+    pub fn propose(
+        &mut self,
+        ctx: Context,
+        data: Bytes,
+        stamps: u64,
+    ) -> Result<(Index, Stamp), ProposeError> {
         let known = self.median(ctx).is_some();
         let (budget, leader_id) = (self.options.uncommitted_bytes_max, self.leader);
         let State::Leader(leader) = &mut self.state else {
@@ -593,7 +601,7 @@ impl Raft {
         if leader.uncommitted_bytes > 0 && leader.uncommitted_bytes + data.len() > budget {
             return Err(ProposeError::Busy);
         }
-        Ok(self.append_own(ctx, EntryKind::Command, data))
+        Ok(self.append_own(ctx, EntryKind::Command, data, stamps))
     }
 
     /// The owner's state machine holds everything up to `index`.
@@ -655,6 +663,22 @@ impl Raft {
     /// Committed up to here.
     pub fn commit(&self) -> Index {
         self.commit
+    }
+
+    /// What the log in memory costs, in bytes.
+    pub fn log_bytes(&self) -> usize {
+        self.log.bytes()
+    }
+
+    /// Whether a follower's log is as good as equal to this leader's: its acknowledgements lag by
+    /// less than one append.
+    pub fn is_caught_up(&self, replica: ReplicaId) -> bool {
+        let State::Leader(leader) = &self.state else { return false };
+        leader.progress.get(&replica).is_some_and(|progress| {
+            progress.feed == Feed::Replicate
+                && self.log.cost_between(progress.matched, self.log.last())
+                    <= self.options.append_bytes_max
+        })
     }
 
     /// The membership in force, committed or not.
@@ -898,9 +922,15 @@ impl Raft {
     }
 
     /// Appends an entry of our own term, as its leader.
-    fn append_own(&mut self, ctx: Context, kind: EntryKind, data: Bytes) -> (Index, Stamp) {
+    fn append_own(
+        &mut self,
+        ctx: Context,
+        kind: EntryKind,
+        data: Bytes,
+        stamps: u64,
+    ) -> (Index, Stamp) {
         let median = self.median(ctx);
-        let stamp = self.clock.next(ctx.now.mono, median);
+        let stamp = self.clock.next_of(stamps, ctx.now.mono, median);
         let index = self.log.last().next();
         let entry = Entry { term: self.term, index, stamp, kind, data };
         let State::Leader(leader) = &mut self.state else {

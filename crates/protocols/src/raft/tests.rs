@@ -28,7 +28,7 @@ fn a_single_voter_elects_itself_and_commits_what_is_durable() {
     effects.clear();
     raft.step(ctx, Input::Persisted { ticket: 1 }, &mut effects);
     assert_eq!(raft.role(), Role::Leader);
-    let (index, stamp) = raft.propose(ctx, Bytes::from_static(b"x")).unwrap();
+    let (index, stamp) = raft.propose(ctx, Bytes::from_static(b"x"), 1).unwrap();
     assert_eq!((index, raft.commit()), (Index(2), Index(0)));
     assert!(stamp > Stamp(1 << 60));
     assert_eq!(raft.lease_read(ctx), None, "nothing of this term is committed");

@@ -1,0 +1,113 @@
+//! What all shards of a node share: its engine, its support of other nodes, and the piles on which
+//! a turn gathers what is to be done.
+
+use crate::api::{Answer, Reply};
+use crate::descriptor::DataIds;
+use crate::effect::{Effect, Fetch, FetchId};
+use crate::options::Options;
+use crate::peer::Message;
+use base::{Bytes, ConnId, Failure, Index, NodeId, ReplicaId, ShardId, Time};
+use protocols::liveness::Liveness;
+use protocols::raft;
+use std::collections::BTreeMap;
+use storage::engine::{Engine, FetchId as RowFetch, ViewId};
+use storage::wal::Record;
+
+/// Who waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Origin {
+    /// A connection of this node.
+    Client(ConnId, u64),
+    /// A connection of another node, which forwarded the request.
+    Peer(NodeId, ConnId, u64),
+    /// Nobody: the node itself wanted it.
+    Own,
+}
+
+impl Origin {
+    /// The stream whose order counts, if any.
+    pub fn stream(self, me: NodeId) -> Option<(NodeId, ConnId)> {
+        match self {
+            Origin::Client(conn, _) => Some((me, conn)),
+            Origin::Peer(node, conn, _) => Some((node, conn)),
+            Origin::Own => None,
+        }
+    }
+}
+
+/// What an outstanding question to the tables is for.
+#[derive(Clone, Debug)]
+pub(crate) enum Asked {
+    /// Rows that commands or reads of a shard wait for.
+    Rows { shard: ShardId, rows: RowFetch, keys: Vec<Bytes> },
+    /// A slice for a scan.
+    Slice { scan: u64 },
+}
+
+/// What a shard asks of the node around it.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    /// A follower needs a snapshot.
+    Snapshot { shard: ShardId, to: ReplicaId },
+    /// Hash all rows as this view shows them.
+    Hash { shard: ShardId, index: Index, view: ViewId },
+    /// The cluster map changed.
+    Map,
+    /// The shard has a new membership or leader: waiting requests may have somewhere to go.
+    Routes,
+}
+
+/// The shared part of a node.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub options: Options,
+    pub me: NodeId,
+    pub now: Time,
+    pub liveness: Liveness,
+    pub engine: Engine,
+    pub ids: DataIds,
+    pub effects: Vec<Effect>,
+    /// Log records of this turn, and the persist tickets that they fulfil.
+    pub records: Vec<Record>,
+    pub owed: Vec<(ShardId, u64)>,
+    pub replies: Vec<(Origin, bool, Result<Reply, Failure>)>,
+    pub wishes: Vec<Wish>,
+    pub fetches: BTreeMap<FetchId, Asked>,
+    pub fetch_next: u64,
+    pub disk_full: bool,
+    pub stopping: bool,
+}
+
+impl Core {
+    /// Asks the tables.
+    pub fn fetch(&mut self, asked: Asked, fetch: Fetch) {
+        self.fetch_next += 1;
+        let id = FetchId(self.fetch_next);
+        self.fetches.insert(id, asked);
+        self.effects.push(Effect::Fetch(id, fetch));
+    }
+
+    /// Sends to another node.
+    pub fn send(&mut self, to: NodeId, message: &Message) {
+        assert_ne!(to, self.me, "{to} has nothing to say to itself");
+        let bulk = matches!(message, Message::Chunk { .. });
+        self.effects.push(Effect::Peer { to, bulk, body: message.encode() });
+    }
+
+    /// Answers whoever waits.
+    pub fn reply(&mut self, origin: Origin, result: Result<Reply, Failure>) {
+        if origin != Origin::Own {
+            self.replies.push((origin, false, result));
+        }
+    }
+
+    /// What Raft needs to know besides its input.
+    pub fn context(&self) -> raft::Context<'_> {
+        raft::Context { now: self.now, liveness: &self.liveness }
+    }
+
+    /// An answer on its way to another node's connection.
+    pub fn answer_peer(&mut self, to: NodeId, answer: Answer) {
+        self.send(to, &Message::Answered(answer));
+    }
+}

@@ -1,0 +1,95 @@
+//! When memtables become tables, and what that allows.
+//!
+//! One flush at a time: descriptors are written into the memtable, it is frozen, and the frozen one
+//! goes to the helper thread once the log is durable past everything that it contains: entries are
+//! applied as soon as a quorum has them, which this node's own disk may not be part of yet.
+
+use crate::core::Core;
+use crate::effect::Effect;
+use crate::node::Node;
+use base::{Index, ShardId};
+use storage::engine::FlushJob;
+
+/// The flush under way, if any.
+#[derive(Debug, Default)]
+pub(crate) struct Flush {
+    under_way: Option<UnderWay>,
+    /// The newest log ticket that went out, and the newest that is durable.
+    emitted: u64,
+    durable: u64,
+    /// Freeze at the next chance, however little there is.
+    pub forced: bool,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    id: u64,
+    /// Not handed out before this ticket is durable.
+    job: Option<(u64, FlushJob)>,
+    applied: Vec<(ShardId, Index)>,
+}
+
+impl Flush {
+    pub fn logged_through(&mut self, ticket: u64) {
+        self.emitted = ticket;
+    }
+
+    pub fn durable_through(&mut self, core: &mut Core, ticket: u64) {
+        self.durable = ticket;
+        self.hand_out(core);
+    }
+
+    fn hand_out(&mut self, core: &mut Core) {
+        let Some(under_way) = &mut self.under_way else { return };
+        if let Some((_, job)) = under_way.job.take_if(|(ticket, _)| *ticket <= self.durable) {
+            core.effects.push(Effect::Flush(job));
+        }
+    }
+}
+
+impl Node {
+    /// Freezes the memtable when it is full or holds the log back.
+    pub(crate) fn flush_if_due(&mut self) {
+        if self.flush.under_way.is_some() {
+            return;
+        }
+        let log_bytes = self.core.options.flush_log_bytes;
+        let held = self.shards.values().any(|shard| {
+            shard.applied() > shard.flushed && shard.raft.log_bytes() as u64 > log_bytes
+        });
+        if !(self.flush.forced || held || self.core.engine.should_freeze()) {
+            return;
+        }
+        self.flush.forced = false;
+        let descriptors = self.shards.values().map(|shard| shard.descriptor.row());
+        let rows: Vec<_> = descriptors.chain([self.core.ids.row()]).collect();
+        self.core.engine.write(rows);
+        let Some(job) = self.core.engine.freeze() else { return };
+        let applied = self.shards.iter().map(|(id, shard)| (*id, shard.applied())).collect();
+        // What this turn has gathered for the log goes out with the next ticket.
+        let gathered = !self.core.records.is_empty() || !self.core.owed.is_empty();
+        let ticket = self.flush.emitted + u64::from(gathered);
+        self.flush.under_way = Some(UnderWay { id: job.id, job: Some((ticket, job)), applied });
+        self.flush.hand_out(&mut self.core);
+    }
+
+    /// A memtable is a table now.
+    pub(crate) fn flushed(&mut self, id: u64, generation: u64) {
+        let under_way = self.flush.under_way.take().expect("a flush was under way");
+        assert_eq!(under_way.id, id, "flushes end in order");
+        self.core.engine.flushed(id, generation);
+        for (shard, applied) in under_way.applied {
+            let Some(shard) = self.shards.get_mut(&shard) else { continue };
+            shard.flushed = shard.flushed.max(applied);
+            let to = shard.flushed;
+            shard.drive(&mut self.core, |raft, context, effects| {
+                let _ = context;
+                raft.compact(to, effects);
+            });
+        }
+        self.installs_flushed();
+        let oldest = self.core.engine.oldest_generation();
+        let dead = self.core.ids.dead();
+        self.core.effects.push(Effect::Compact { oldest, dead });
+    }
+}

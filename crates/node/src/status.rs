@@ -1,0 +1,55 @@
+//! How the node is, for those who ask.
+
+use crate::api::{NodeStatus, Status};
+use crate::node::Node;
+use base::{NodeId, Time};
+
+impl Node {
+    /// How this node and its shards are.
+    pub fn status(&self, now: Time) -> Status {
+        Status {
+            cluster: self.identity.cluster,
+            node: self.core.me,
+            incarnation: self.identity.incarnation,
+            version: self.boot.version.clone(),
+            uptime_ms: now.mono.since(self.boot.started) / base::time::MILLISECOND,
+            nodes: self.node_statuses(now),
+            shards: self.shards.values().map(|shard| shard.status(self.core.me)).collect(),
+            disk_full: self.core.disk_full,
+            requests_waiting: self.clients.waiting() as u64,
+            memory_bytes: self.core.engine.memory_bytes() as u64,
+        }
+    }
+
+    fn node_statuses(&self, now: Time) -> Vec<NodeStatus> {
+        let founders = self.identity.members.iter().map(|(node, address)| NodeStatus {
+            node: *node,
+            address: address.clone(),
+            ..NodeStatus::default()
+        });
+        let mut nodes: Vec<NodeStatus> =
+            founders.filter(|status| !self.map.nodes.contains_key(&status.node)).collect();
+        nodes.extend(self.map.nodes.values().map(|record| NodeStatus {
+            node: record.node,
+            incarnation: record.incarnation,
+            address: record.peer_address.clone(),
+            client_address: record.client_address.clone(),
+            ..NodeStatus::default()
+        }));
+        for status in &mut nodes {
+            status.live = self.is_live(status.node, now);
+            status.clock_offset_ms = self.clock_offset_ms(status.node, now);
+        }
+        nodes.sort_by_key(|status| status.node);
+        nodes
+    }
+
+    fn is_live(&self, node: NodeId, now: Time) -> bool {
+        node == self.core.me || self.core.liveness.supported_by(node, now.mono).is_some()
+    }
+
+    fn clock_offset_ms(&self, node: NodeId, now: Time) -> Option<i64> {
+        let theirs = self.core.liveness.clock_of(node, now.mono)?.0 as i128;
+        Some(((theirs - i128::from(now.wall.0)) / 1_000_000) as i64)
+    }
+}

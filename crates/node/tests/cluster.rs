@@ -1,0 +1,264 @@
+//! Nodes wired together by hand: no loss, a fixed delay, logs that are durable after a moment. What
+//! happens when things break is the simulator's subject; here is what happens when nothing does.
+
+use base::time::MILLISECOND;
+use base::{Bytes, ClusterId, ConnId, Incarnation, Mono, NodeId, Time, Wall};
+use service::kv::{self, Batch, Bucket, Expiry, Op, Outcome, When};
+use std::collections::{BTreeMap, VecDeque};
+use storage::tables::{ModelTables, RangeLimit, Tables};
+use underpin_node::api::{Answer, Call, Consistency, FromConn, Reply, Request};
+use underpin_node::{Boot, Effect, Fetch, Fetched, Identity, Input, Node, Options};
+
+const DELAY: u64 = MILLISECOND / 2;
+const CONN: ConnId = ConnId(1);
+
+struct Host {
+    node: Node,
+    tables: ModelTables,
+}
+
+struct Cluster {
+    now: u64,
+    hosts: BTreeMap<NodeId, Host>,
+    /// What arrives when, in order of time.
+    events: BTreeMap<(u64, u64), (NodeId, Input)>,
+    numbered: u64,
+    answers: VecDeque<(NodeId, Answer)>,
+    seq: u64,
+}
+
+fn time(ns: u64) -> Time {
+    Time { mono: Mono(ns), wall: Wall(1_700_000_000_000 * MILLISECOND + ns) }
+}
+
+impl Cluster {
+    fn new(nodes: u64, options: &Options) -> Cluster {
+        let members: BTreeMap<NodeId, String> =
+            (1..=nodes).map(|n| (NodeId(n), format!("node{n}:1"))).collect();
+        let mut cluster = Cluster {
+            now: 0,
+            hosts: BTreeMap::new(),
+            events: BTreeMap::new(),
+            numbered: 0,
+            answers: VecDeque::new(),
+            seq: 0,
+        };
+        for id in members.keys().copied() {
+            let boot = Boot {
+                boot: id.0,
+                seed: id.0,
+                identity: Identity {
+                    cluster: ClusterId(7),
+                    node: id,
+                    incarnation: Incarnation(100 + id.0),
+                    founder: true,
+                    members: members.clone(),
+                },
+                recovered: Default::default(),
+                system_rows: Vec::new(),
+                generation: 0,
+                fresh: true,
+                client_address: String::new(),
+                version: "test".into(),
+            };
+            let node = Node::new(options.clone(), boot, time(0)).unwrap();
+            cluster.hosts.insert(id, Host { node, tables: ModelTables::new() });
+            cluster.send(0, id, Input::Tick);
+            for peer in members.keys().filter(|peer| **peer != id) {
+                cluster.send(0, id, Input::PeerUp(*peer));
+            }
+        }
+        cluster
+    }
+
+    fn send(&mut self, at: u64, to: NodeId, input: Input) {
+        self.numbered += 1;
+        self.events.insert((at, self.numbered), (to, input));
+    }
+
+    fn run_until(&mut self, end: u64) {
+        while let Some(entry) = self.events.first_entry() {
+            if entry.key().0 > end {
+                break;
+            }
+            let ((at, _), (id, input)) = entry.remove_entry();
+            self.now = at;
+            let host = self.hosts.get_mut(&id).unwrap();
+            let mut effects = Vec::new();
+            host.node.step(time(at), input, &mut effects);
+            host.node.turn(time(at), &mut effects);
+            if let Some(deadline) = host.node.deadline() {
+                self.send(deadline.0.max(at + 10_000), id, Input::Tick);
+            }
+            for effect in effects {
+                self.carry_out(id, effect);
+            }
+        }
+        self.now = end;
+    }
+
+    fn carry_out(&mut self, id: NodeId, effect: Effect) {
+        let soon = self.now + DELAY;
+        match effect {
+            Effect::Log { ticket, .. } => self.send(soon, id, Input::Logged { ticket }),
+            Effect::Peer { to, body, .. } => self.send(soon, to, Input::Peer(id, body)),
+            Effect::Answer(answer) => self.answers.push_back((id, answer)),
+            Effect::Fetch(fetch, asked) => {
+                let fetched = self.fetch(id, asked);
+                self.send(soon, id, Input::Fetched(fetch, fetched));
+            }
+            Effect::Flush(job) => {
+                let tables = &self.hosts[&id].tables;
+                let mut rows = job.rows.rows().map(|row| row);
+                let generation = tables.ingest(&mut rows).unwrap();
+                self.send(soon, id, Input::Flushed { id: job.id, generation });
+            }
+            Effect::Push(_) | Effect::Compact { .. } | Effect::Garbage(_) | Effect::Peers(_) => {}
+            Effect::Stopped => {}
+            Effect::Fatal(message) => panic!("{id}: {message}"),
+        }
+    }
+
+    fn fetch(&self, id: NodeId, asked: Fetch) -> Fetched {
+        let tables = &self.hosts[&id].tables;
+        match asked {
+            Fetch::Keys { generation, keys } => {
+                Fetched::Keys(tables.get(&keys, generation).unwrap())
+            }
+            Fetch::Range { generation, range, rows_max, bytes_max } => {
+                let limit = RangeLimit { rows: rows_max, bytes: bytes_max };
+                let slice = tables.range(&range, generation, limit).unwrap();
+                Fetched::Range(slice.rows, slice.covered_until)
+            }
+        }
+    }
+
+    /// Asks `node` and waits up to ten seconds.
+    fn call(&mut self, node: u64, call: Call) -> Result<Reply, base::Failure> {
+        self.seq += 1;
+        let seq = self.seq;
+        let deadline = Mono(self.now + 10_000 * MILLISECOND);
+        let consistency = Consistency::Strong;
+        let request = Request { conn: CONN, seq, deadline, consistency, call };
+        self.send(self.now, NodeId(node), Input::Client(FromConn::Request(request)));
+        let end = self.now + 12_000 * MILLISECOND;
+        while self.now < end {
+            self.run_until(self.now + MILLISECOND);
+            if let Some((from, answer)) = self.answers.pop_front() {
+                assert_eq!((from, answer.seq), (NodeId(node), seq));
+                return answer.result;
+            }
+        }
+        panic!("no answer in twelve seconds");
+    }
+
+    fn kv(&mut self, node: u64, op: Op) -> kv::Answer {
+        match self.call(node, Call::Kv(Batch::one(Bucket(0), op))) {
+            Ok(Reply::Kv(Outcome::Answers(mut answers))) => answers.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn set(&mut self, node: u64, key: &str, value: &str) {
+        let (key, value) = (text(key), text(value));
+        let set = Op::Set { key, value, expiry: Expiry::Never, when: When::Always, old: false };
+        assert_eq!(self.kv(node, set), kv::Answer::Done);
+    }
+
+    fn get(&mut self, node: u64, key: &str) -> kv::Answer {
+        self.kv(node, Op::Get(text(key)))
+    }
+
+    fn leader(&self) -> NodeId {
+        let leaders = self.hosts.iter().filter(|(_, host)| {
+            let status = host.node.status(time(self.now));
+            status.shards.iter().any(|s| s.kind == "kv" && s.role == "leader")
+        });
+        *leaders.last().expect("somebody leads").0
+    }
+}
+
+fn text(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+#[test]
+fn what_is_set_through_any_node_is_read_through_any_other() {
+    let mut cluster = Cluster::new(3, &Options::default());
+    for writer in 1..=3 {
+        cluster.set(writer, "k", &format!("v{writer}"));
+        for reader in 1..=3 {
+            let expected = kv::Answer::Bytes(text(&format!("v{writer}")));
+            assert_eq!(cluster.get(reader, "k"), expected);
+        }
+    }
+    assert_eq!(cluster.get(1, "absent"), kv::Answer::Nil);
+}
+
+#[test]
+fn one_node_is_a_cluster() {
+    let mut cluster = Cluster::new(1, &Options::default());
+    cluster.set(1, "k", "v");
+    assert_eq!(cluster.get(1, "k"), kv::Answer::Bytes(text("v")));
+}
+
+#[test]
+fn rows_that_went_to_tables_are_found_there() {
+    let mut options = Options::default();
+    options.engine.memtable_bytes = 4 << 10;
+    options.engine.cache_bytes = 1 << 10;
+    let mut cluster = Cluster::new(3, &options);
+    for n in 0..200 {
+        cluster.set(1 + n % 3, &format!("key{n}"), &"x".repeat(64));
+    }
+    assert!(cluster.hosts.values().all(|host| host.tables.stats().tables > 0));
+    for n in 0..200 {
+        let found = cluster.get(1 + n % 3, &format!("key{n}"));
+        assert_eq!(found, kv::Answer::Bytes(text(&"x".repeat(64))), "key{n}");
+    }
+    // A write that needs the old row waits for it on every replica.
+    let appended = cluster.kv(2, Op::Append(text("key7"), text("y")));
+    assert_eq!(appended, kv::Answer::Integer(65));
+    let walk = kv::scan::WalkRequest { bucket: Bucket(0), walk: kv::scan::Walk::Count };
+    let counted = cluster.call(3, Call::Walk(walk)).unwrap();
+    assert_eq!(counted, Reply::Walk(kv::scan::WalkReply::Count(200)));
+}
+
+#[test]
+fn a_key_ends_when_its_time_has_come_and_is_swept() {
+    let mut cluster = Cluster::new(3, &Options::default());
+    let (key, value) = (text("k"), text("v"));
+    let expiry = Expiry::InMs(500);
+    cluster.kv(1, Op::Set { key, value, expiry, when: When::Always, old: false });
+    assert_eq!(cluster.get(2, "k"), kv::Answer::Bytes(text("v")));
+    cluster.run_until(cluster.now + 600 * MILLISECOND);
+    assert_eq!(cluster.get(2, "k"), kv::Answer::Nil);
+}
+
+#[test]
+fn every_node_hashes_the_same_state_at_a_mark() {
+    let mut cluster = Cluster::new(3, &Options::default());
+    for n in 0..50 {
+        cluster.set(1, &format!("key{n}"), "v");
+    }
+    let Ok(Reply::Index(index)) = cluster.call(2, Call::HashMark) else { panic!("no mark") };
+    cluster.set(1, "key0", "another");
+    cluster.run_until(cluster.now + 1000 * MILLISECOND);
+    let hashes: Vec<_> = cluster
+        .hosts
+        .values()
+        .map(|host| host.node.status(time(cluster.now)).shards[1].hash.expect("a hash"))
+        .collect();
+    assert!(hashes.iter().all(|hash| *hash == hashes[0] && hash.0 == index), "{hashes:?}");
+}
+
+#[test]
+fn leadership_is_handed_over_and_clients_notice_nothing() {
+    let mut cluster = Cluster::new(3, &Options::default());
+    cluster.set(1, "k", "v");
+    let old = cluster.leader();
+    cluster.call(1, Call::Transfer { shard: underpin_node::KV, to: None }).unwrap();
+    cluster.run_until(cluster.now + 1000 * MILLISECOND);
+    assert_ne!(cluster.leader(), old);
+    assert_eq!(cluster.get(old.0, "k"), kv::Answer::Bytes(text("v")));
+}
