@@ -58,7 +58,8 @@ impl Row {
 
     /// The row's bytes.
     pub fn encode(&self) -> Bytes {
-        let mut out = Writer::with_capacity(18 + self.value.len());
+        let expiry = if self.expires_at_ms.is_some() { 8 } else { 0 };
+        let mut out = Writer::with_capacity(10 + expiry + self.value.len());
         out.u8(FORMAT);
         out.u8(if self.expires_at_ms.is_some() { HAS_EXPIRY } else { 0 });
         out.u64(self.stamp.0);

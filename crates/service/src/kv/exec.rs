@@ -215,20 +215,20 @@ impl Turn<'_> {
             let index = row::expiry_index(end, bucket, key);
             self.changes.push(Change::Put(index, Bytes::new()));
         }
-        let at = row::place(bucket, key);
-        self.changes.push(Change::Put(at.clone(), row.encode()));
+        let (at, bytes) = (row::place(bucket, key), row.encode());
         if let Some(overlay) = &mut self.overlay {
-            overlay.rows.insert(at, Some(row));
+            overlay.rows.insert(at.clone(), Some(row));
         }
+        self.changes.push(Change::Put(at, bytes));
         self.stamp.0
     }
 
     fn delete(&mut self, bucket: Bucket, key: &[u8]) {
         let at = row::place(bucket, key);
-        self.changes.push(Change::Delete(at.clone()));
         if let Some(overlay) = &mut self.overlay {
-            overlay.rows.insert(at, None);
+            overlay.rows.insert(at.clone(), None);
         }
+        self.changes.push(Change::Delete(at));
     }
 
     fn reset(&mut self, space: Space) {

@@ -193,3 +193,76 @@ fn place_of_slot(slot: u64) -> Bytes {
     place.extend(slot.to_be_bytes());
     place.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::Bucket;
+
+    fn walker(walk: Walk) -> Walker {
+        Walker::new(WalkRequest { bucket: Bucket(0), walk }, Stamp(0))
+    }
+
+    /// A row in a slot of our choice.
+    fn row(slot: u64, key: &str, value: &[u8]) -> (Bytes, Bytes) {
+        let mut place = place_of_slot(slot).to_vec();
+        place.extend(key.as_bytes());
+        let value = Bytes::copy_from_slice(value);
+        let row = Row { stamp: Stamp(0), expires_at_ms: None, value };
+        (place.into(), row.encode())
+    }
+
+    fn keys(reply: &WalkReply) -> (u64, Vec<&[u8]>) {
+        let WalkReply::Page { next, found } = reply else { panic!("{reply:?}") };
+        (next.0, found.iter().map(|found| &found.key[..]).collect())
+    }
+
+    #[test]
+    fn a_page_holds_all_keys_of_a_slot_or_none() {
+        let rows = [(3, "a"), (5, "b"), (5, "c"), (5, "d"), (9, "e")];
+        let rows = rows.map(|(slot, key)| row(slot, key, b"v"));
+        let page =
+            |cursor| Walk::Page { cursor: Cursor(cursor), matching: None, count: 2, values: false };
+        // In one slice, and cut in the middle of the slot.
+        let mut whole = walker(page(0));
+        let Finished(reply) = whole.feed(rows.clone().into_iter(), None) else { panic!("a page") };
+        assert_eq!(keys(&reply), (9, vec![&b"a"[..], b"b", b"c", b"d"]));
+        let mut cut = walker(page(0));
+        let until = Some(rows[2].0.clone());
+        assert_eq!(cut.feed(rows[..2].iter().cloned(), until.clone()), More);
+        assert_eq!(Some(cut.range().start), until);
+        assert_eq!(cut.feed(rows[2..].iter().cloned(), None), Finished(reply));
+        let mut rest = walker(page(9));
+        let Finished(reply) = rest.feed(rows[4..].iter().cloned(), None) else { panic!("a page") };
+        assert_eq!(keys(&reply), (0, vec![&b"e"[..]]));
+    }
+
+    #[test]
+    fn large_values_end_a_page_early() {
+        let value = vec![0; PAGE_BYTES_MAX / 2];
+        let rows = (1..=4).map(|slot| row(slot, "k", &value));
+        let walk = Walk::Page { cursor: Cursor(0), matching: None, count: 100, values: true };
+        let Finished(reply) = walker(walk).feed(rows, None) else { panic!("a page") };
+        assert_eq!(keys(&reply).0, 3);
+    }
+
+    #[test]
+    fn all_keys_come_in_chunks() {
+        let rows: Vec<_> = (1..=2_500).map(|slot| row(slot, "k", b"v")).collect();
+        let mut walker = walker(Walk::Keys { matching: Bytes::from_static(b"*") });
+        let mut sizes = Vec::new();
+        loop {
+            let left = walker.range();
+            let rows = rows.iter().filter(|(place, _)| left.contains(place)).cloned();
+            match walker.feed(rows, None) {
+                Chunk(reply) => sizes.push(keys(&reply).1.len()),
+                Finished(reply) => {
+                    sizes.push(keys(&reply).1.len());
+                    break;
+                }
+                More => panic!("everything was fed"),
+            }
+        }
+        assert_eq!(sizes, [1000, 1000, 500]);
+    }
+}
