@@ -2,8 +2,9 @@
 
 use crate::place::{self, Folder};
 use crate::process::Process;
-use crate::resp::{self, Conn, Outcome, Reply};
+use crate::resp::{self, Conn, Outcome};
 use crate::wait;
+use serde_json::Value;
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
@@ -28,27 +29,28 @@ pub trait Cluster {
 }
 
 /// What a node says about itself and its cluster.
-pub fn status(address: SocketAddr) -> Option<Reply> {
-    let reply = Conn::open(address, Duration::from_millis(500)).ok()?.call(&["UNDERPIN.STATUS"]);
-    reply.ok().filter(|reply| !matches!(reply, Reply::Error(_)))
+pub fn status(address: SocketAddr) -> Option<Value> {
+    let mut conn = Conn::open(address, Duration::from_millis(500)).ok()?;
+    let reply = conn.call(&["UNDERPIN.STATUS", "JSON"]).ok()?;
+    serde_json::from_str(&reply.text()).ok()
 }
 
-/// The node, counted from 0, that leads the shard of this kind in this node's eyes.
-fn leader_seen(status: &Reply, kind: &str) -> Option<usize> {
-    let shards = status.field("shards")?;
-    let of_kind = |shard: &&Reply| shard.field("kind").is_some_and(|field| field.text() == kind);
-    let leader = shards.items().iter().find(of_kind)?.field("leader")?.number()?;
-    usize::try_from(leader).ok()?.checked_sub(1)
+/// A node's shard of a kind (`meta`, `kv`) in its status.
+pub fn shard<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
+    status["shards"].as_array()?.iter().find(|shard| shard["kind"] == kind)
 }
 
-/// The leader of the `kv` shard, once the node that leads says so itself.
+/// The leader of the `kv` shard: the node that says so itself, in the highest term.
 pub fn leader(cluster: &dyn Cluster) -> usize {
     wait::until("a leader", wait::READY, || {
         let addresses = cluster.addresses();
-        (0..addresses.len()).find(|node| {
-            cluster.runs(*node)
-                && status(addresses[*node]).is_some_and(|s| leader_seen(&s, "kv") == Some(*node))
-        })
+        let running = (0..addresses.len()).filter(|node| cluster.runs(*node));
+        let leaders = running.filter_map(|node| {
+            let status = status(addresses[node])?;
+            let shard = shard(&status, "kv")?;
+            (shard["role"] == "leader").then(|| (shard["term"].as_u64(), node))
+        });
+        leaders.max().map(|(_, node)| node)
     })
 }
 
