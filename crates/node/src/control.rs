@@ -25,6 +25,7 @@ impl Node {
             return;
         }
         self.control_at = now + Duration::from_nanos(self.core.options.sweep_ns);
+        self.tend_snapshots();
         self.register();
         self.replace_replicas();
         self.sweep();

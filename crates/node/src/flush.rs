@@ -27,6 +27,8 @@ struct UnderWay {
     /// Not handed out before this ticket is durable.
     job: Option<(u64, FlushJob)>,
     applied: Vec<(ShardId, Index)>,
+    /// Shards whose installed snapshot becomes durable with this.
+    installing: Vec<ShardId>,
 }
 
 impl Flush {
@@ -69,7 +71,9 @@ impl Node {
         // What this turn has gathered for the log goes out with the next ticket.
         let gathered = !self.core.records.is_empty() || !self.core.owed.is_empty();
         let ticket = self.flush.emitted + u64::from(gathered);
-        self.flush.under_way = Some(UnderWay { id: job.id, job: Some((ticket, job)), applied });
+        let installing = self.installing();
+        self.flush.under_way =
+            Some(UnderWay { id: job.id, job: Some((ticket, job)), applied, installing });
         self.flush.hand_out(&mut self.core);
     }
 
@@ -82,12 +86,9 @@ impl Node {
             let Some(shard) = self.shards.get_mut(&shard) else { continue };
             shard.flushed = shard.flushed.max(applied);
             let to = shard.flushed;
-            shard.drive(&mut self.core, |raft, context, effects| {
-                let _ = context;
-                raft.compact(to, effects);
-            });
+            shard.drive(&mut self.core, |raft, _, effects| raft.compact(to, effects));
         }
-        self.installs_flushed();
+        self.installs_flushed(under_way.installing);
         let oldest = self.core.engine.oldest_generation();
         let dead = self.core.ids.dead();
         self.core.effects.push(Effect::Compact { oldest, dead });

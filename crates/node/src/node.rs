@@ -10,7 +10,7 @@ use crate::options::Options;
 use crate::peer::{Forwarded, Message};
 use crate::scan::{Found, Scans};
 use crate::shard::{Read, Shard, Waiter};
-use crate::snapshot::Snapshots;
+use crate::snapshot::{ChunkMessage, Snapshots};
 use base::log::LogStart;
 use base::{Bytes, ClusterId, Failure, Incarnation, Index, Membership, Mono, NodeId, NotDone};
 use base::{Random, ReplicaId, ShardId, Time};
@@ -374,11 +374,11 @@ impl Node {
                     answer.result,
                 );
             }
-            Message::Chunk { shard, from: sender, to, stream, number, data } => {
-                self.chunk(from, shard, sender, to, stream, number, data);
+            Message::Chunk { shard, to, stream, number, data, .. } => {
+                self.chunk(from, ChunkMessage { shard, to, stream, number, data });
             }
             Message::ChunkAck { shard, to, stream, next } => {
-                self.snapshots.acknowledged(shard, to, stream, next);
+                self.acknowledged(shard, to, stream, next);
             }
         }
     }

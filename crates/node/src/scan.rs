@@ -38,9 +38,12 @@ struct Scan {
     /// What is left to visit: the space, its data id, the range of keys within it.
     left: VecDeque<(Space, u64, KeyRange)>,
     /// What the tables answered, not merged yet.
-    arrived: Option<(Vec<(Bytes, Bytes)>, Option<Bytes>)>,
+    arrived: Option<Arrived>,
     purpose: Purpose,
 }
+
+/// Rows in order, and where they end: everything before that key is covered.
+type Arrived = (Vec<(Bytes, Bytes)>, Option<Bytes>);
 
 #[derive(Debug)]
 enum Purpose {
@@ -149,6 +152,11 @@ impl Scans {
         if self.scans.contains_key(&scan) && !self.ready.contains(&scan) {
             self.ready.push_back(scan);
         }
+    }
+
+    /// Whether the scan is still going on.
+    pub fn contains(&self, scan: u64) -> bool {
+        self.scans.contains_key(&scan)
     }
 
     /// Nobody wants the scan any more.
@@ -279,24 +287,10 @@ impl Scan {
             }
             Purpose::Snapshot { shard, to } => {
                 let rows: Vec<_> = rows.map(|(key, row)| (space, key, row)).collect();
-                if !rows.is_empty() && !self.left.is_empty() {
-                    out.push(Found::Snapshot {
-                        shard: *shard,
-                        to: *to,
-                        scan: id,
-                        rows,
-                        last: false,
-                    });
-                    return Next::Wait;
-                }
                 if !rows.is_empty() {
-                    out.push(Found::Snapshot {
-                        shard: *shard,
-                        to: *to,
-                        scan: id,
-                        rows,
-                        last: false,
-                    });
+                    let (shard, to) = (*shard, *to);
+                    out.push(Found::Snapshot { shard, to, scan: id, rows, last: false });
+                    return Next::Wait;
                 }
             }
         }

@@ -68,6 +68,8 @@ pub(crate) struct Shard {
     pub raft: Raft,
     pub machine: Machine,
     pub descriptor: Descriptor,
+    /// A snapshot's rows are in place, but not durably; Raft does not know yet.
+    pub installing: Option<LogStart>,
     /// The machine's memory is being rebuilt by a scan; nothing is applied meanwhile.
     pub loading: bool,
     committed: Index,
@@ -138,6 +140,7 @@ impl Shard {
             id: descriptor.shard,
             raft,
             machine,
+            installing: None,
             loading: false,
             committed: committed.max(flushed),
             proposals: Vec::new(),
@@ -247,7 +250,7 @@ impl Shard {
     }
 
     /// A replica's node; one that is leaving is found in the applied membership still.
-    fn node_of(&self, replica: ReplicaId) -> Option<NodeId> {
+    pub fn node_of(&self, replica: ReplicaId) -> Option<NodeId> {
         let applied = &self.descriptor.applied.membership;
         self.raft.membership().node_of(replica).or_else(|| applied.node_of(replica))
     }
@@ -485,7 +488,7 @@ impl Shard {
 
     /// Whether committed entries wait to be applied.
     pub fn has_unapplied(&self) -> bool {
-        !self.loading && self.applied() < self.committed
+        !self.loading && self.installing.is_none() && self.applied() < self.committed
     }
 
     /// Whether there is something to do without waiting for anything.
@@ -521,7 +524,9 @@ impl Shard {
                 core.engine.fetch_ended(fetch);
             }
         }
-        self.raft.applied(self.applied());
+        if self.installing.is_none() {
+            self.raft.applied(self.applied());
+        }
         budget
     }
 
@@ -635,9 +640,15 @@ impl Shard {
         }
     }
 
-    /// A snapshot took the place of everything up to `log_start`.
-    pub fn jumped(&mut self, core: &mut Core) {
-        let applied = self.applied();
+    /// The rows of an installed snapshot are durable: the log may start anew behind them.
+    pub fn installed(&mut self, core: &mut Core) {
+        let log_start = self.installing.take().expect("a snapshot is being installed");
+        let applied = log_start.index;
+        let accepted = self.drive(core, |raft, context, effects| {
+            raft.snapshot_received(context, log_start, effects)
+        });
+        // If it was not accepted the log has moved past it by itself, to the very same rows.
+        assert!(accepted || applied <= self.raft.commit(), "{}: snapshot refused", self.id);
         self.committed = self.committed.max(applied);
         while self.pending.front().is_some_and(|pending| pending.index <= applied) {
             let pending = self.pending.pop_front().expect("just seen");
@@ -645,6 +656,19 @@ impl Shard {
                 core.reply(origin, Err(Failure::Unknown));
             }
         }
+    }
+
+    /// How sending a snapshot ended.
+    pub fn snapshot_outcome(
+        &mut self,
+        core: &mut Core,
+        to: ReplicaId,
+        index: Index,
+        delivered: bool,
+    ) {
+        self.drive(core, |raft, context, effects| {
+            raft.snapshot_outcome(context, to, index, delivered, effects);
+        });
     }
 
     // ---- status ------------------------------------------------------------------------------

@@ -4,7 +4,7 @@
 use base::time::MILLISECOND;
 use base::{Bytes, ClusterId, ConnId, Incarnation, Mono, NodeId, Time, Wall};
 use service::kv::{self, Batch, Bucket, Expiry, Op, Outcome, When};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use storage::tables::{ModelTables, RangeLimit, Tables};
 use underpin_node::api::{Answer, Call, Consistency, FromConn, Reply, Request};
 use underpin_node::{Boot, Effect, Fetch, Fetched, Identity, Input, Node, Options};
@@ -25,6 +25,8 @@ struct Cluster {
     numbered: u64,
     answers: VecDeque<(NodeId, Answer)>,
     seq: u64,
+    /// Nodes that no message reaches or leaves.
+    cut: BTreeSet<NodeId>,
 }
 
 fn time(ns: u64) -> Time {
@@ -42,6 +44,7 @@ impl Cluster {
             numbered: 0,
             answers: VecDeque::new(),
             seq: 0,
+            cut: BTreeSet::new(),
         };
         for id in members.keys().copied() {
             let boot = Boot {
@@ -101,6 +104,7 @@ impl Cluster {
         let soon = self.now + DELAY;
         match effect {
             Effect::Log { ticket, .. } => self.send(soon, id, Input::Logged { ticket }),
+            Effect::Peer { to, .. } if self.cut.contains(&to) || self.cut.contains(&id) => {}
             Effect::Peer { to, body, .. } => self.send(soon, to, Input::Peer(id, body)),
             Effect::Answer(answer) => self.answers.push_back((id, answer)),
             Effect::Fetch(fetch, asked) => {
@@ -109,8 +113,7 @@ impl Cluster {
             }
             Effect::Flush(job) => {
                 let tables = &self.hosts[&id].tables;
-                let mut rows = job.rows.rows().map(|row| row);
-                let generation = tables.ingest(&mut rows).unwrap();
+                let generation = ingest(tables, &job);
                 self.send(soon, id, Input::Flushed { id: job.id, generation });
             }
             Effect::Push(_) | Effect::Compact { .. } | Effect::Garbage(_) | Effect::Peers(_) => {}
@@ -170,12 +173,17 @@ impl Cluster {
     }
 
     fn leader(&self) -> NodeId {
-        let leaders = self.hosts.iter().filter(|(_, host)| {
+        let mut leaders = self.hosts.iter().filter(|(_, host)| {
             let status = host.node.status(time(self.now));
             status.shards.iter().any(|s| s.kind == "kv" && s.role == "leader")
         });
-        *leaders.last().expect("somebody leads").0
+        *leaders.next_back().expect("somebody leads").0
     }
+}
+
+fn ingest(tables: &ModelTables, job: &storage::engine::FlushJob) -> u64 {
+    let rows: Vec<_> = job.rows.rows().collect();
+    tables.ingest(&mut rows.into_iter()).unwrap()
 }
 
 fn text(text: &str) -> Bytes {
@@ -261,4 +269,31 @@ fn leadership_is_handed_over_and_clients_notice_nothing() {
     cluster.run_until(cluster.now + 1000 * MILLISECOND);
     assert_ne!(cluster.leader(), old);
     assert_eq!(cluster.get(old.0, "k"), kv::Answer::Bytes(text("v")));
+}
+
+#[test]
+fn a_node_that_missed_what_the_log_has_dropped_comes_back_by_snapshot() {
+    let mut options = Options::default();
+    options.engine.memtable_bytes = 8 << 10;
+    options.raft.retain_bytes_max = 4 << 10;
+    let mut cluster = Cluster::new(3, &options);
+    cluster.set(1, "before", "v");
+    let lost = *cluster.hosts.keys().find(|id| **id != cluster.leader()).unwrap();
+    let other = *cluster.hosts.keys().find(|id| **id != lost).unwrap();
+    cluster.cut.insert(lost);
+    for n in 0..500 {
+        cluster.set(other.0, &format!("key{n}"), &"x".repeat(100));
+    }
+    cluster.cut.clear();
+    cluster.run_until(cluster.now + 3000 * MILLISECOND);
+    let Ok(Reply::Index(index)) = cluster.call(other.0, Call::HashMark) else { panic!("no mark") };
+    cluster.run_until(cluster.now + 1000 * MILLISECOND);
+    for (id, host) in &cluster.hosts {
+        let status = host.node.status(time(cluster.now));
+        let kv = &status.shards[1];
+        assert_eq!(kv.hash.map(|(at, _)| at), Some(index), "{id}");
+        assert_eq!(kv.hash, cluster.hosts[&other].node.status(time(cluster.now)).shards[1].hash);
+    }
+    let first = cluster.hosts[&lost].node.status(time(cluster.now)).shards[1].first;
+    assert!(first > base::Index(100), "the log of {lost} begins at {first}, so no snapshot came");
 }
