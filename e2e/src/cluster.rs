@@ -196,21 +196,24 @@ impl Cluster for Servers {
 /// `underpin dev`: three nodes in one process.
 pub struct Dev {
     folder: Folder,
-    /// The first node's port for clients; the others follow it.
-    pub port: u16,
     process: Process,
+    card: Value,
 }
 
 impl Dev {
     /// Starts one and waits until it serves.
     pub fn start() -> Dev {
         let folder = Folder::new("dev");
-        let port = place::ports(4);
+        let port = place::ports(4).to_string();
         let mut command = Command::new(place::underpin());
-        command.args(["dev", "--json", "--resp-port", &port.to_string(), "--data"]);
+        command.args(["dev", "--json", "--resp-port", &port, "--data"]);
         command.arg(folder.join("data"));
-        let process = Process::start(&mut command, &folder.join("log"));
-        let dev = Dev { folder, port, process };
+        let mut process = Process::start(&mut command, &folder.join("log"));
+        let card = wait::until("the card of underpin dev", wait::READY, || {
+            assert_eq!(process.ended(), None, "underpin dev ended");
+            serde_json::Deserializer::from_str(&process.out()).into_iter().next()?.ok()
+        });
+        let dev = Dev { folder, process, card };
         for address in dev.addresses() {
             wait::until(&format!("{address} to serve"), wait::READY, || {
                 let reply = resp::ask(address, &["SET", "e2e:ready", "1"]).ok()?;
@@ -220,9 +223,16 @@ impl Dev {
         dev
     }
 
+    /// What it printed when it was ready.
+    pub fn card(&self) -> &Value {
+        &self.card
+    }
+
     /// Where clients reach each node.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        (0..3).map(|node| SocketAddr::from(([127, 0, 0, 1], self.port + node))).collect()
+        let nodes = self.card["nodes"].as_array().expect("the card's nodes");
+        let address = |node: &Value| node["resp"].as_str()?.parse().ok();
+        nodes.iter().map(|node| address(node).expect("a node's address for clients")).collect()
     }
 
     /// Its folder.

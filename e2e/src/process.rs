@@ -16,10 +16,12 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a command; what it prints is appended to `log`.
+    /// Starts a command; what it says on standard error is appended to `log`, what it prints on
+    /// standard output to a file beside it.
     pub fn start(command: &mut Command, log: &Path) -> Process {
-        let open = || File::options().create(true).append(true).open(log).expect("a log file");
-        command.stdin(Stdio::null()).stdout(open()).stderr(open());
+        let open = |path: &Path| File::options().create(true).append(true).open(path);
+        let out = open(&log.with_extension("out")).expect("a file for its output");
+        command.stdin(Stdio::null()).stdout(out).stderr(open(log).expect("a log file"));
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Process { child, log: log.to_path_buf() }
     }
@@ -29,9 +31,15 @@ impl Process {
         self.child.id()
     }
 
-    /// What it printed, all of its lives.
+    /// What it said on standard error, in all of its lives.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// What it printed on standard output.
+    pub fn out(&self) -> String {
+        let path = self.log.with_extension("out");
+        String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
     }
 
     /// Sends a signal by name: `STOP`, `CONT`, `TERM`.
@@ -89,7 +97,7 @@ mod tests {
             Command::new("sh").args(["-c", "echo started; exec sleep 60"]),
             &folder.join("log"),
         );
-        wait::until("its first line", wait::READY, || (child.log() == "started\n").then_some(()));
+        wait::until("its first line", wait::READY, || (child.out() == "started\n").then_some(()));
         let state = |id: u32| {
             let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
             stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()

@@ -1,8 +1,9 @@
 //! The guide is true: every `sh` block of every page runs, in order, against a dev cluster.
 //!
 //! In a block, a line that begins with `# →` is what the commands before it print; lines of output
-//! that no such line follows are free. `$PORT1` to `$PORT3` are the nodes' ports, `underpin` is the
-//! binary, and each page starts with an empty cluster and an empty folder.
+//! that no such line follows are free. `$PORT1` to `$PORT3` are the nodes' ports,
+//! `$UNDERPIN_ENDPOINT` all of their addresses, `underpin` is the binary, and each page starts with
+//! an empty cluster and an empty folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,6 +61,8 @@ fn run(step: &Step, dev: &Dev, path: &str) -> Option<String> {
     for (index, address) in dev.addresses().iter().enumerate() {
         shell.env(format!("PORT{}", index + 1), address.port().to_string());
     }
+    let endpoints: Vec<String> = dev.addresses().iter().map(ToString::to_string).collect();
+    shell.env("UNDERPIN_ENDPOINT", endpoints.join(","));
     let output = shell.env("PATH", path).output().expect("bash runs");
     let printed = String::from_utf8_lossy(&output.stdout);
     let printed: Vec<&str> = printed.lines().map(str::trim).collect();
