@@ -1,6 +1,8 @@
 //! The repository keeps its own rules. Each rule's module shows that it catches a violation.
 
-use xtask::tidy::{Problem, Repository, architecture, arrows, dependencies, leftovers, machine};
+use xtask::tidy::{
+    Problem, Repository, architecture, arrows, dependencies, leftovers, links, machine,
+};
 use xtask::tidy::{purity, status};
 
 fn none(problems: Vec<Problem>) {
@@ -24,6 +26,12 @@ fn the_map_shows_what_is_there() {
     let repository = Repository::open();
     let page = repository.text(architecture::PAGE);
     none(architecture::check(page, &repository.paths, &repository.sources));
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let repository = Repository::open();
+    none(links::check(&repository.sources, &repository.paths));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! A code span is a path if it has a slash or a file's ending (looked up from the root and from
 //! `crates/`), and a symbol if it is `CamelCase`, `called()` or has `::` between its parts. Other
-//! spans, commands and words, are not looked at. A path is also what a link leads to.
+//! spans, commands and words, are not looked at.
 
 use super::{Problem, Source, has, markdown};
 
@@ -12,11 +12,6 @@ pub const PAGE: &str = "ARCHITECTURE.md";
 /// Checks the page's text against the repository's files.
 pub fn check(text: &str, paths: &[String], sources: &[Source]) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for (link, line) in markdown::links(text) {
-        if !has(paths, link) {
-            problems.push(Problem::in_line(PAGE, line, format!("the link {link} leads nowhere")));
-        }
-    }
     for (span, line) in markdown::code_spans(text) {
         if is_path(span) {
             if !path_exists(span, paths) {
@@ -118,8 +113,7 @@ mod tests {
 
     #[test]
     fn what_exists_passes() {
-        let text = "`node/src/api.rs`, `node/api.rs`, `crates/node`, [status](docs/status.md), \
-                    `Request`, `Request::send`, `send()`, `Call::Walk`, `SET k v`, `meta`, `base`";
+        let text = "`node/src/api.rs`, `node/api.rs`, `crates/node`, `Request`, `Request::send`, `send()`, `Call::Walk`, `SET k v`, `meta`, `base`";
         assert_eq!(problems(text), [""; 0]);
     }
 
@@ -128,10 +122,6 @@ mod tests {
         assert_eq!(
             problems("\nsee `node/src/gone.rs`"),
             ["ARCHITECTURE.md:2: there is no node/src/gone.rs"]
-        );
-        assert_eq!(
-            problems("[x](docs/gone.md)"),
-            ["ARCHITECTURE.md:1: the link docs/gone.md leads nowhere"]
         );
     }
 

@@ -8,6 +8,7 @@ pub mod architecture;
 pub mod arrows;
 pub mod dependencies;
 pub mod leftovers;
+pub mod links;
 pub mod machine;
 pub mod manifest;
 pub mod markdown;
@@ -140,6 +141,7 @@ pub fn run(repository: &Repository) -> Vec<Problem> {
         sources,
     ));
     problems.extend(status::check(repository.text(status::PAGE), &repository.paths, sources));
+    problems.extend(links::check(sources, &repository.paths));
     problems.extend(leftovers::check(sources));
     problems.extend(machine::check(sources));
     problems.extend(purity::check(sources));
