@@ -363,13 +363,12 @@ pub(super) fn start_bytes(start: &LogStart) -> usize {
     24 + replicas.iter().map(|set| 4 + 16 * set.len()).sum::<usize>()
 }
 
-/// Reads the records of a payload that stands `BATCH_HEADER_BYTES` into its batch; `entry` gets the
-/// content of each entry.
+/// Reads the records of a payload that stands `BATCH_HEADER_BYTES` into its batch, and the content
+/// of each entry among them.
 pub(super) fn decode_payload(
     owner: u64,
     payload: Bytes,
-    mut entry: impl FnMut(ShardId, Entry),
-) -> Result<Vec<Step>, DecodeError> {
+) -> Result<Vec<(Step, Option<Entry>)>, DecodeError> {
     let total = payload.len();
     let mut reader = Reader::new(payload);
     let mut steps = Vec::new();
@@ -391,27 +390,28 @@ pub(super) fn decode_payload(
                     let at = (BATCH_HEADER_BYTES + total - reader.left()) as u32;
                     let (read, bytes) = decode_entry(owner, shard, &mut reader)?;
                     let (index, term) = (read.index, read.term);
-                    steps.push(match tag {
+                    let step = match tag {
                         ENTRIES => Step::Entry { shard, index, term, at, bytes },
                         _ => Step::Carried { shard, index, term, at, bytes },
-                    });
-                    entry(shard, read);
+                    };
+                    steps.push((step, Some(read)));
                 }
                 continue;
             }
             OPENING => {
-                steps.push(Step::Opening(Opening {
+                let opening = Opening {
                     shard,
                     hard_state: HardState::decode(&mut reader)?,
                     start: LogStart::decode(&mut reader)?,
                     last: Index(reader.u64()?),
                     replica: reader.option(|r| Ok((ReplicaId(r.u64()?), owned(&r.bytes()?))))?,
-                }));
+                };
+                steps.push((Step::Opening(opening), None));
                 continue;
             }
             seen => return Err(DecodeError::unknown("log record", seen)),
         };
-        steps.push(Step::Record(step));
+        steps.push((Step::Record(step), None));
     }
     Ok(steps)
 }

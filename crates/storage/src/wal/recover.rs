@@ -370,26 +370,24 @@ impl Recovery {
             expected: "records that follow from those before".into(),
             seen,
         };
-        let content = &mut self.content;
-        let steps = format::decode_payload(self.options.owner, payload, |shard, entry| {
-            content.entry(shard).or_default().insert(entry.index.0, entry);
-        });
-        let steps = match steps {
-            Ok(steps) => steps,
-            Err(error) => return Err(self.corrupt(number, fault(error.to_string()))),
-        };
-        for step in steps {
+        let steps = format::decode_payload(self.options.owner, payload)
+            .map_err(|error| self.corrupt(number, fault(error.to_string())))?;
+        for (step, entry) in steps {
             if let Err(why) = self.shards.apply(&step, number, at.offset) {
                 return Err(self.corrupt(number, fault(why)));
             }
-            self.forget(&step);
+            self.keep_content(&step, entry);
         }
         Ok(())
     }
 
-    /// Drops the content of entries that a record made useless.
-    fn forget(&mut self, step: &Step) {
+    /// Keeps an entry's content, or drops what a record made useless.
+    fn keep_content(&mut self, step: &Step, entry: Option<Entry>) {
         match step {
+            Step::Entry { shard, index, .. } | Step::Carried { shard, index, .. } => {
+                let entry = entry.expect("an entry has content");
+                self.content.entry(*shard).or_default().insert(index.0, entry);
+            }
             Step::Record(Record::LogStart { shard, start }) => {
                 if let Some(content) = self.content.get_mut(shard) {
                     *content = content.split_off(&(start.index.0 + 1));
