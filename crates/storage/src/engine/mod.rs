@@ -34,6 +34,8 @@
 
 mod cache;
 mod memtable;
+#[cfg(test)]
+mod tests;
 
 use base::{Key, KeyRange};
 use bytes::Bytes;

@@ -13,8 +13,12 @@
 //! - Row keys begin with a data id, eight bytes big-endian. Rows of a dead id are dropped whenever
 //!   their file is rewritten; nobody may read them any more.
 
+mod lsm;
 mod model;
+#[cfg(test)]
+mod tests;
 
+pub use lsm::{LsmOptions, LsmTables};
 pub use model::{ModelTables, Prepared};
 
 use base::{Key, KeyRange};
@@ -31,7 +35,7 @@ pub fn data_id(key: &[u8]) -> Option<u64> {
 }
 
 /// A sorted run: rows in strictly ascending order of their keys; `None` deletes the row.
-pub type Run<'a> = &'a mut dyn Iterator<Item = (&'a Key, Option<&'a Bytes>)>;
+pub type Run<'r, 'a> = &'r mut (dyn Iterator<Item = (&'a Key, Option<&'a Bytes>)> + 'r);
 
 /// How much one read of a range may bring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +137,7 @@ impl std::error::Error for TablesError {}
 pub trait Tables: Send + Sync {
     /// Adds a run, durably and whole, and returns its generation. An empty run changes nothing but
     /// the number.
-    fn ingest(&self, run: Run<'_>) -> Result<u64, TablesError>;
+    fn ingest(&self, run: Run<'_, '_>) -> Result<u64, TablesError>;
 
     /// The rows of `keys` as of `generation`.
     fn get(&self, keys: &[Key], generation: u64) -> Result<Vec<Option<Bytes>>, TablesError>;

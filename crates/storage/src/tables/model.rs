@@ -38,7 +38,7 @@ impl ModelTables {
     }
 
     /// Takes a run without publishing it.
-    pub fn prepare(&self, run: Run<'_>) -> Prepared {
+    pub fn prepare(&self, run: Run<'_, '_>) -> Prepared {
         Prepared { run: run.map(|(key, value)| (key.clone(), value.cloned())).collect() }
     }
 
@@ -88,7 +88,7 @@ fn at(versions: &[(u64, Option<Bytes>)], generation: u64) -> Option<&Bytes> {
 }
 
 impl Tables for ModelTables {
-    fn ingest(&self, run: Run<'_>) -> Result<u64, TablesError> {
+    fn ingest(&self, run: Run<'_, '_>) -> Result<u64, TablesError> {
         self.publish(self.prepare(run))
     }
 

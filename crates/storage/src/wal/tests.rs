@@ -1,5 +1,7 @@
 //! The log against a model, crashes, damage and full disks.
 
+#![allow(clippy::disallowed_methods)]
+
 use super::*;
 use crate::disk::{RealDisk, SimDisk};
 use base::{EntryKind, HardState, Membership, NodeId, Random, Stamp, Term};
