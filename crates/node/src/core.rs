@@ -5,7 +5,7 @@ use crate::api::{Answer, Reply};
 use crate::descriptor::DataIds;
 use crate::effect::{Effect, Fetch, FetchId};
 use crate::options::Options;
-use crate::peer::Message;
+use crate::peer::{Message, PART_BYTES};
 use base::{Bytes, ConnId, Failure, Index, NodeId, ReplicaId, ShardId, Time};
 use protocols::liveness::Liveness;
 use protocols::raft;
@@ -89,9 +89,13 @@ impl Core {
 
     /// Sends to another node.
     pub fn send(&mut self, to: NodeId, message: &Message) {
+        let bulk = matches!(message, Message::Chunk { .. } | Message::Part { .. });
+        self.send_body(to, bulk, message.encode());
+    }
+
+    fn send_body(&mut self, to: NodeId, bulk: bool, body: Bytes) {
         assert_ne!(to, self.me, "{to} has nothing to say to itself");
-        let bulk = matches!(message, Message::Chunk { .. });
-        self.effects.push(Effect::Peer { to, bulk, body: message.encode() });
+        self.effects.push(Effect::Peer { to, bulk, body });
     }
 
     /// Answers whoever waits.
@@ -108,6 +112,17 @@ impl Core {
 
     /// An answer on its way to another node's connection.
     pub fn answer_peer(&mut self, to: NodeId, answer: Answer) {
-        self.send(to, &Message::Answered(answer));
+        let (conn, seq) = (answer.conn, answer.seq);
+        // All parts of a walk's answer take one link, so that they stay in order.
+        let walk = matches!(answer.result, Ok(Reply::Walk(_)));
+        let mut body = Message::Answered(answer).encode();
+        if body.len() <= PART_BYTES {
+            return self.send_body(to, walk, body);
+        }
+        while !body.is_empty() {
+            let data = body.split_to(body.len().min(PART_BYTES));
+            let last = body.is_empty();
+            self.send(to, &Message::Part { conn, seq, last, data });
+        }
     }
 }

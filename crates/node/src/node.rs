@@ -55,6 +55,8 @@ pub struct Node {
     ticket: u64,
     owed: BTreeMap<u64, Vec<(ShardId, u64)>>,
     housekeeping_at: Mono,
+    /// Answers that come in parts, as far as they are here.
+    parts: BTreeMap<(NodeId, (base::ConnId, u64)), bytes::BytesMut>,
     taken: Vec<Request>,
 }
 
@@ -109,6 +111,7 @@ impl Node {
             ticket: 0,
             owed: BTreeMap::new(),
             housekeeping_at: now.mono + HOUSEKEEPING,
+            parts: BTreeMap::new(),
             taken: Vec::new(),
             identity: boot.identity,
             random: random.fork(),
@@ -338,6 +341,8 @@ impl Node {
         }
         if self.housekeeping_at <= now.mono {
             self.housekeeping_at = now.mono + HOUSEKEEPING;
+            let clients = &self.clients;
+            self.parts.retain(|(_, (conn, seq)), _| clients.wants(*conn, *seq));
             for (conn, seq, failure) in self.clients.overdue(now.mono) {
                 self.core.reply(Origin::Client(conn, seq), Err(failure));
             }
@@ -374,6 +379,7 @@ impl Node {
                     answer.result,
                 );
             }
+            Message::Part { conn, seq, last, data } => self.part(from, (conn, seq), last, data),
             Message::Chunk { shard, to, stream, number, data, .. } => {
                 self.chunk(from, ChunkMessage { shard, to, stream, number, data });
             }
@@ -432,8 +438,29 @@ impl Node {
         self.add_shard(descriptor, restored, Index(0), seed);
     }
 
+    /// Part of an answer that is larger than a frame.
+    fn part(&mut self, from: NodeId, request: (base::ConnId, u64), last: bool, data: Bytes) {
+        if !self.clients.wants(request.0, request.1) {
+            self.parts.remove(&(from, request));
+            return;
+        }
+        let gathered = self.parts.entry((from, request)).or_default();
+        gathered.extend_from_slice(&data);
+        if !last {
+            return;
+        }
+        let whole = self.parts.remove(&(from, request)).unwrap_or_default();
+        match Message::decode(whole.freeze()) {
+            Ok(message @ Message::Answered(_)) => self.message(from, message),
+            other => {
+                tracing::error!(node = %self.core.me, peer = %from, "parts of an answer: {other:?}");
+            }
+        }
+    }
+
     fn link_down(&mut self, node: NodeId) {
         self.links.remove(&node);
+        self.parts.retain(|(from, _), _| *from != node);
         for (conn, seq, failure) in self.clients.lost(node) {
             self.core.reply(Origin::Client(conn, seq), Err(failure));
         }

@@ -23,11 +23,18 @@ pub(crate) enum Message {
     Forward { shard: ShardId, term: Term, request: Forwarded },
     /// The answer to a forwarded request, or a part of it.
     Answered(Answer),
+    /// Bytes of an [`Message::Answered`] that is too large for one frame, in order; the last one
+    /// completes it (over the bulk link).
+    Part { conn: ConnId, seq: u64, last: bool, data: Bytes },
     /// Part of a replica's state (over the bulk link).
     Chunk { shard: ShardId, from: ReplicaId, to: ReplicaId, stream: u64, number: u64, data: Bytes },
     /// Chunks below `next` have arrived; `next` of `u64::MAX` refuses the stream.
     ChunkAck { shard: ShardId, to: ReplicaId, stream: u64, next: u64 },
 }
+
+/// Answers larger than this travel in parts of this size, in bytes: votes never wait behind them,
+/// and no frame is larger than the peer protocol's bound.
+pub(crate) const PART_BYTES: usize = 512 << 10;
 
 /// A client's request on its way to another node.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +84,13 @@ impl Message {
                 out.u64(answer.seq);
                 out.bool(answer.more);
                 encode_result(&answer.result, &mut out);
+            }
+            Message::Part { conn, seq, last, data } => {
+                out.u8(7);
+                out.u64(conn.0);
+                out.u64(*seq);
+                out.bool(*last);
+                out.bytes(data);
             }
             Message::Chunk { shard, from, to, stream, number, data } => {
                 out.u8(5);
@@ -140,6 +154,12 @@ impl Message {
                 to: ReplicaId(r.u64()?),
                 stream: r.u64()?,
                 next: r.u64()?,
+            },
+            7 => Message::Part {
+                conn: ConnId(r.u64()?),
+                seq: r.u64()?,
+                last: r.bool()?,
+                data: r.bytes()?,
             },
             seen => return Err(DecodeError::unknown("peer message", seen)),
         };

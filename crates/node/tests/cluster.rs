@@ -297,3 +297,19 @@ fn a_node_that_missed_what_the_log_has_dropped_comes_back_by_snapshot() {
     let first = cluster.hosts[&lost].node.status(time(cluster.now)).shards[1].first;
     assert!(first > base::Index(100), "the log of {lost} begins at {first}, so no snapshot came");
 }
+
+#[test]
+fn an_answer_larger_than_a_frame_reaches_a_client_of_another_node() {
+    let mut cluster = Cluster::new(3, &Options::default());
+    let keys: Vec<String> = (0..6).map(|n| format!("key{n}")).collect();
+    for key in &keys {
+        cluster.set(1, key, &"x".repeat(3 << 20));
+    }
+    let keys: Vec<Bytes> = keys.iter().map(|key| text(key)).collect();
+    for node in 1..=3 {
+        let kv::Answer::List(values) = cluster.kv(node, Op::GetMany(keys.clone())) else {
+            panic!()
+        };
+        assert_eq!(values, vec![kv::Answer::Bytes(text(&"x".repeat(3 << 20))); 6]);
+    }
+}
