@@ -29,6 +29,8 @@ pub(crate) enum Place {
 struct InFlight {
     deadline: Mono,
     place: Place,
+    /// What was sent to another node, to be sent elsewhere if that one did not take it.
+    sent: Option<Request>,
 }
 
 #[derive(Debug, Default)]
@@ -73,7 +75,7 @@ impl Clients {
         let client = self.clients.get_mut(&conn).expect("a ready connection is known");
         let taken = client.queue.len().min(most);
         for request in client.queue.drain(..taken) {
-            let flight = InFlight { deadline: request.deadline, place: Place::Here };
+            let flight = InFlight { deadline: request.deadline, place: Place::Here, sent: None };
             let before = client.in_flight.insert(request.seq, flight);
             assert!(before.is_none(), "{conn} used request number {} twice", request.seq);
             out.push(request);
@@ -89,6 +91,27 @@ impl Clients {
         if let Some(flight) = self.in_flight(conn, seq) {
             flight.place = place;
         }
+    }
+
+    /// Notes that a request was sent to another node.
+    pub fn sent(&mut self, request: &Request, to: NodeId, writes: bool) {
+        if let Some(flight) = self.in_flight(request.conn, request.seq) {
+            flight.place = Place::Sent { to, writes };
+            flight.sent = Some(request.clone());
+        }
+    }
+
+    /// A request that was sent did not happen there: it, if it may be sent elsewhere. That is so
+    /// while there is time and no later request of its connection is under way, which it would
+    /// follow then.
+    pub fn redo(&mut self, conn: ConnId, seq: u64, now: Mono) -> Option<Request> {
+        let client = self.clients.get_mut(&conn)?;
+        let (newest, flight) = client.in_flight.iter_mut().next_back()?;
+        if *newest != seq || flight.deadline <= now {
+            return None;
+        }
+        flight.place = Place::Here;
+        flight.sent.take()
     }
 
     fn in_flight(&mut self, conn: ConnId, seq: u64) -> Option<&mut InFlight> {

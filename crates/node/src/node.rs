@@ -55,6 +55,8 @@ pub struct Node {
     ticket: u64,
     owed: BTreeMap<u64, Vec<(ShardId, u64)>>,
     housekeeping_at: Mono,
+    /// Requests that wait for a leader may have somewhere to go now.
+    routes_changed: bool,
     /// Answers that come in parts, as far as they are here.
     parts: BTreeMap<(NodeId, (base::ConnId, u64)), bytes::BytesMut>,
     taken: Vec<Request>,
@@ -111,6 +113,7 @@ impl Node {
             ticket: 0,
             owed: BTreeMap::new(),
             housekeeping_at: now.mono + HOUSEKEEPING,
+            routes_changed: false,
             parts: BTreeMap::new(),
             taken: Vec::new(),
             identity: boot.identity,
@@ -291,6 +294,7 @@ impl Node {
             Input::Client(from) => self.client(from),
             Input::PeerUp(node) => {
                 self.links.insert(node, ());
+                self.routes_changed = true;
                 self.snapshots.link_up(&mut self.core, node);
             }
             Input::PeerDown(node) => self.link_down(node),
@@ -341,6 +345,7 @@ impl Node {
         }
         if self.housekeeping_at <= now.mono {
             self.housekeeping_at = now.mono + HOUSEKEEPING;
+            self.routes_changed = true;
             let clients = &self.clients;
             self.parts.retain(|(_, (conn, seq)), _| clients.wants(*conn, *seq));
             for (conn, seq, failure) in self.clients.overdue(now.mono) {
@@ -372,13 +377,7 @@ impl Node {
             Message::Forward { shard, term, request } => {
                 self.forwarded(from, shard, term, request);
             }
-            Message::Answered(answer) => {
-                self.answer_client(
-                    Origin::Client(answer.conn, answer.seq),
-                    answer.more,
-                    answer.result,
-                );
-            }
+            Message::Answered(answer) => self.answered(answer),
             Message::Part { conn, seq, last, data } => self.part(from, (conn, seq), last, data),
             Message::Chunk { shard, to, stream, number, data, .. } => {
                 self.chunk(from, ChunkMessage { shard, to, stream, number, data });
@@ -438,6 +437,28 @@ impl Node {
         self.add_shard(descriptor, restored, Index(0), seed);
     }
 
+    /// Another node answers a request that was sent there.
+    fn answered(&mut self, answer: Answer) {
+        let Answer { conn, seq, more, result } = answer;
+        match result {
+            Err(failure @ Failure::NotDone(NotDone::LeaderChanged)) => {
+                self.redo_or_fail(conn, seq, failure);
+            }
+            result => self.answer_client(Origin::Client(conn, seq), more, result),
+        }
+    }
+
+    /// A request that was sent to another node did not happen there.
+    fn redo_or_fail(&mut self, conn: base::ConnId, seq: u64, failure: Failure) {
+        match self.clients.redo(conn, seq, self.core.now.mono) {
+            Some(request) => {
+                let shard = self.shards.get_mut(&shard_of(&request.call));
+                shard.expect("it was sent for a shard here").parked.push_back(request);
+            }
+            None => self.answer_client(Origin::Client(conn, seq), false, Err(failure)),
+        }
+    }
+
     /// Part of an answer that is larger than a frame.
     fn part(&mut self, from: NodeId, request: (base::ConnId, u64), last: bool, data: Bytes) {
         if !self.clients.wants(request.0, request.1) {
@@ -462,7 +483,10 @@ impl Node {
         self.links.remove(&node);
         self.parts.retain(|(from, _), _| *from != node);
         for (conn, seq, failure) in self.clients.lost(node) {
-            self.core.reply(Origin::Client(conn, seq), Err(failure));
+            match failure {
+                Failure::NotDone(_) => self.redo_or_fail(conn, seq, failure),
+                failure => self.core.reply(Origin::Client(conn, seq), Err(failure)),
+            }
         }
     }
 
@@ -546,9 +570,9 @@ impl Node {
     fn route(&mut self, id: ShardId, request: Request) {
         let shard = self.shards.get_mut(&id).expect("the caller found it");
         let local = request.consistency == Consistency::Eventual && reads_only(&request.call);
-        let links = &self.links;
+        let (links, context) = (&self.links, self.core.context());
         match shard.leader {
-            _ if local || shard.leads() => {
+            _ if local || shard.raft.takes_proposals(context) => {
                 let place =
                     if local || reads_only(&request.call) { Place::Here } else { Place::Logged };
                 self.clients.place(request.conn, request.seq, place);
@@ -564,7 +588,7 @@ impl Node {
 
     fn forward(&mut self, id: ShardId, leader: NodeId, request: Request) {
         let writes = !reads_only(&request.call);
-        self.clients.place(request.conn, request.seq, Place::Sent { to: leader, writes });
+        self.clients.sent(&request, leader, writes);
         let term = self.shards[&id].raft.term();
         let wait_ms = request.deadline.since(self.core.now.mono) / 1_000_000;
         let Request { conn, seq, consistency, call, .. } = request;
@@ -574,9 +598,12 @@ impl Node {
 
     fn forwarded(&mut self, from: NodeId, id: ShardId, term: base::Term, request: Forwarded) {
         let origin = Origin::Peer(from, request.conn, request.seq);
-        let leads =
-            self.shards.get(&id).is_some_and(|shard| shard.leads() && shard.raft.term() == term);
-        if !leads {
+        let context = self.core.context();
+        let open = self
+            .shards
+            .get(&id)
+            .is_some_and(|shard| shard.raft.takes_proposals(context) && shard.raft.term() == term);
+        if !open {
             // Never taken up under another leadership: a later request of the same connection may
             // have overtaken this one.
             return self.core.reply(origin, Err(Failure::NotDone(NotDone::LeaderChanged)));
@@ -728,7 +755,6 @@ impl Node {
     }
 
     fn grant_wishes(&mut self) {
-        let mut routes = false;
         for wish in std::mem::take(&mut self.core.wishes) {
             match wish {
                 Wish::Snapshot { shard, to } => self.start_snapshot(shard, to),
@@ -737,13 +763,12 @@ impl Node {
                     self.scans.hash(descriptor, index, view);
                 }
                 Wish::Map => self.map_changed(),
-                Wish::Routes => routes = true,
+                Wish::Routes => self.routes_changed = true,
             }
         }
-        if routes {
-            self.tell_peers();
+        if std::mem::take(&mut self.routes_changed) {
+            self.unpark();
         }
-        self.unpark();
     }
 
     fn deliver_replies(&mut self) {

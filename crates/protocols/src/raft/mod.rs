@@ -665,6 +665,12 @@ impl Raft {
         self.commit
     }
 
+    /// Whether a proposal would be taken now, but for a lack of room.
+    pub fn takes_proposals(&self, ctx: Context) -> bool {
+        let State::Leader(leader) = &self.state else { return false };
+        leader.transfer.is_none() && (leader.clock_set || self.median(ctx).is_some())
+    }
+
     /// What the log in memory costs, in bytes.
     pub fn log_bytes(&self) -> usize {
         self.log.bytes()
