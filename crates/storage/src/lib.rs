@@ -13,6 +13,7 @@
 //! All files but the tables' go through [`disk::Disk`], so that the simulator can break them. The
 //! [`directory`] module says whose files they are.
 
+pub mod directory;
 pub mod disk;
 pub mod engine;
 pub mod tables;

@@ -143,6 +143,21 @@ impl LsmTables {
         LsmTables::open_tree(path, options)
     }
 
+    /// Removes tables without any row, which a crash while a directory was formatted may leave.
+    /// Others are an error.
+    pub fn discard_empty(path: &Path) -> Result<(), TablesError> {
+        let doing = || format!("removing the unfinished tables in {}", path.display());
+        if !path.exists() {
+            return Ok(());
+        }
+        let files = fs::read_dir(path.join(TABLES)).map(Iterator::count).unwrap_or(0);
+        if files > 0 {
+            let error = "there are rows in it; choose an empty directory".to_owned();
+            return Err(TablesError::Io { doing: doing(), error });
+        }
+        fs::remove_dir_all(path).map_err(|error| io_error(doing(), &error))
+    }
+
     /// Opens the tables of a data directory.
     pub fn open(path: &Path, options: LsmOptions) -> Result<LsmTables, TablesError> {
         check_version(path)?;
