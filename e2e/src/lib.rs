@@ -13,11 +13,13 @@
 //! | [`cluster`] | three `underpin server` processes, or one `underpin dev` |
 //! | [`redis`] | Redis as the oracle |
 //! | [`writers`] | writers that remember what they were told |
+//! | [`oracle`] | random requests to Redis and to Underpin, compared byte by byte |
 //! | [`outage`] | how long nothing was acknowledged |
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cluster;
+pub mod oracle;
 pub mod outage;
 pub mod place;
 pub mod process;

@@ -5,3 +5,4 @@
 mod guide;
 mod harness;
 mod kill;
+mod oracle;

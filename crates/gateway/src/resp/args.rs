@@ -1,6 +1,6 @@
 //! Reading arguments.
 
-use super::errors::{DB_RANGE, NOT_AN_INTEGER, Wrong, invalid_expire};
+use super::errors::{DB_RANGE, INT_RANGE, NOT_AN_INTEGER, Wrong, invalid_expire};
 use super::table::Spec;
 use base::Time;
 use base::time::MILLISECOND;
@@ -32,7 +32,7 @@ pub(super) fn natural(arg: &[u8]) -> Result<u64, Wrong> {
 pub(super) fn database(arg: &[u8]) -> Result<Bucket, Wrong> {
     let number = integer(arg)?;
     if i32::try_from(number).is_err() {
-        return Err(NOT_AN_INTEGER);
+        return Err(INT_RANGE);
     }
     match u16::try_from(number) {
         Ok(number) if number < BUCKETS => Ok(Bucket(number)),

@@ -46,16 +46,16 @@ pub(super) fn setinfo(
 }
 
 fn set_info(conn: &mut Conn, what: &Bytes, text: &Bytes) -> Result<(), Wrong> {
-    let name = String::from_utf8_lossy(what).into_owned();
     let place = if is(what, "lib-name") {
         &mut conn.state.lib_name
     } else if is(what, "lib-ver") {
         &mut conn.state.lib_version
     } else {
-        return Err(format!("ERR Unrecognized option '{name}'").into());
+        return Err(Wrong::quoting("ERR Unrecognized option '", what, "'"));
     };
     *place = valid_name(text).map_err(|_| {
-        format!("ERR {name} cannot contain spaces, newlines or special characters.")
+        let after = " cannot contain spaces, newlines or special characters.";
+        Wrong::quoting("ERR ", what, after)
     })?;
     Ok(())
 }
@@ -169,9 +169,12 @@ fn wanted(args: &[Bytes]) -> Result<Box<dyn Fn(ConnId) -> bool>, Wrong> {
         [word, ids @ ..] if is(word, "id") && !ids.is_empty() => {
             let ids = ids
                 .iter()
-                .map(|id| positive(id, "ERR Invalid client ID").map(ConnId))
-                .collect::<Result<Vec<_>, _>>()?;
-            Ok(Box::new(move |id| ids.contains(&id)))
+                .map(|id| match wire::resp::integer(id) {
+                    Some(id) => Ok(u64::try_from(id).map(ConnId).ok()),
+                    None => Err("ERR Invalid client ID".into()),
+                })
+                .collect::<Result<Vec<_>, Wrong>>()?;
+            Ok(Box::new(move |id| ids.contains(&Some(id))))
         }
         _ => Err(SYNTAX),
     }
@@ -185,7 +188,7 @@ fn normal(kind: &Bytes) -> Result<bool, Wrong> {
     if ["master", "replica", "slave", "pubsub"].iter().any(|other| is(kind, other)) {
         return Ok(false);
     }
-    Err(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(kind)).into())
+    Err(Wrong::quoting("ERR Unknown client type '", kind, "'"))
 }
 
 /// Whom CLIENT KILL means. All that is given must fit.
@@ -201,11 +204,8 @@ struct Target {
 impl Target {
     fn of(args: &[Bytes]) -> Result<Target, Wrong> {
         let mut target = Target::default();
-        if args.is_empty() || !args.len().is_multiple_of(2) {
-            return Err(SYNTAX);
-        }
-        for pair in args.chunks_exact(2) {
-            let (word, value) = (&pair[0], &pair[1]);
+        for pair in args.chunks(2) {
+            let [word, value] = pair else { return Err(SYNTAX) };
             if is(word, "id") {
                 target.id = Some(positive(value, "ERR client-id should be greater than 0")?);
             } else if is(word, "addr") {
@@ -216,8 +216,7 @@ impl Target {
                 target.nobody |= !normal(value)?;
             } else if is(word, "user") {
                 if value != "default" {
-                    let user = String::from_utf8_lossy(value);
-                    return Err(format!("ERR No such user '{user}'").into());
+                    return Err(Wrong::quoting("ERR No such user '", value, "'"));
                 }
             } else if is(word, "skipme") {
                 target.with_me = match () {

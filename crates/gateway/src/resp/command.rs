@@ -105,7 +105,12 @@ pub(super) fn list(conn: &mut Conn, _: &mut Resp, _: Time, args: &[Bytes], buffe
     match listed(&args[2..]) {
         Ok(names) => {
             let mut out = Out::new(buffer, conn.state.three);
-            out.set(names.len());
+            let all = args.len() == 2;
+            if all {
+                out.set(names.len())
+            } else {
+                out.array(names.len())
+            }
             names.iter().for_each(|name| out.bulk(name.as_bytes()));
         }
         Err(wrong) => answer(conn, buffer, Err(wrong)),

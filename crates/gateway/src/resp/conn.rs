@@ -150,7 +150,7 @@ impl Conn {
                 }
                 Step::GivenUp => self.refuse(resp, errors::NO_ROOM),
                 Step::Broken(broken) => {
-                    self.error(&broken.text());
+                    self.error(broken.text());
                     self.closing = true;
                 }
             }
@@ -194,15 +194,13 @@ impl Conn {
             Err(wrong) => return self.refuse(resp, wrong),
         };
         self.last = spec.name;
-        if !spec.takes(args.len()) {
-            return self.refuse(resp, errors::arity(spec.name));
-        }
-        if !self.state.known && !spec.has(table::NO_AUTH) {
-            return self.refuse(resp, NO_AUTH);
-        }
-        if let Some(key) = spec.keys_of(args).find(|key| key.len() > KEY_BYTES_MAX) {
-            let (seen, allowed) = (key.len() as u64, KEY_BYTES_MAX as u64);
-            return self.refuse(resp, errors::too_large("key", seen, allowed));
+        if let Err(wrong) = self.admit(spec, args) {
+            if spec.name == "exec" {
+                self.multi = None;
+                self.watch.clear();
+                return self.refuse(resp, errors::exec_abort(&wrong));
+            }
+            return self.refuse(resp, wrong);
         }
         match &mut self.multi {
             Some(_) if !matches!(spec.run, Run::Flow(_)) => {
@@ -214,6 +212,20 @@ impl Conn {
                 }
             }
             _ => self.execute(resp, now, spec, args, cost, out),
+        }
+    }
+
+    /// Whether a command can be queued or executed at all.
+    fn admit(&self, spec: &Spec, args: &[Bytes]) -> Result<(), Wrong> {
+        if !spec.takes(args.len()) {
+            return Err(errors::arity(spec.name));
+        }
+        if !self.state.known && !spec.has(table::NO_AUTH) {
+            return Err(NO_AUTH);
+        }
+        match spec.keys_of(args).find(|key| key.len() > KEY_BYTES_MAX) {
+            Some(key) => Err(errors::too_large("key", key.len() as u64, KEY_BYTES_MAX as u64)),
+            None => Ok(()),
         }
     }
 
@@ -233,13 +245,13 @@ impl Conn {
                     let call = Call::Kv(Batch::one(context.db, op));
                     self.send(resp, now, spec, call, Want::Kv(shape), cost, out);
                 }
-                Err(wrong) => self.error(&wrong),
+                Err(wrong) => self.error(wrong),
             },
             Run::Call(plan) => match plan(self, resp, &context, args) {
                 Ok((call, want)) => {
                     self.send(resp, now, spec, call, want, cost, out);
                 }
-                Err(wrong) => self.error(&wrong),
+                Err(wrong) => self.error(wrong),
             },
             Run::Local(answer) => {
                 self.reply(resp, spec, |conn, resp, buffer| answer(conn, resp, now, args, buffer));
@@ -351,13 +363,13 @@ impl Conn {
         if let Some(multi) = &mut self.multi {
             multi.spoil();
         }
-        self.error(&wrong);
+        self.error(wrong);
     }
 
     /// An error in its place among the replies.
-    pub(super) fn error(&mut self, text: &str) {
+    pub(super) fn error(&mut self, wrong: impl Into<Wrong>) {
         let mut buffer = BytesMut::new();
-        Out::new(&mut buffer, self.state.three).error(text.as_bytes());
+        Out::new(&mut buffer, self.state.three).error(wrong.into().as_bytes());
         match self.slots.is_empty() {
             true => {
                 if !self.silence() {

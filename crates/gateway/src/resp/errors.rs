@@ -18,32 +18,81 @@ use super::table::Spec;
 use base::{Failure, NotDone, Refusal};
 use std::borrow::Cow;
 
-/// An error's text, its first word included.
-pub type Wrong = Cow<'static, str>;
+/// An error's text, its first word included. Bytes, since it may quote what a client sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wrong(Cow<'static, [u8]>);
 
-pub(super) const SYNTAX: Wrong = Cow::Borrowed("ERR syntax error");
-pub(super) const NOT_AN_INTEGER: Wrong =
-    Cow::Borrowed("ERR value is not an integer or out of range");
-pub(super) const NOT_A_NUMBER: Wrong = Cow::Borrowed("ERR value is not a valid float");
-pub(super) const DB_RANGE: Wrong = Cow::Borrowed("ERR DB index is out of range");
-pub(super) const SAME_OBJECT: Wrong =
-    Cow::Borrowed("ERR source and destination objects are the same");
-pub(super) const NO_AUTH: Wrong = Cow::Borrowed("NOAUTH Authentication required.");
+impl Wrong {
+    const fn of(text: &'static str) -> Wrong {
+        Wrong(Cow::Borrowed(text.as_bytes()))
+    }
+
+    /// A text with a client's word in it: at most 128 bytes, and only those before a zero byte,
+    /// as Redis quotes.
+    pub(super) fn quoting(before: &str, word: &[u8], after: &str) -> Wrong {
+        Wrong(Cow::Owned([before.as_bytes(), quotable(word, 128), after.as_bytes()].concat()))
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// What Redis shows of a word in an error.
+pub(super) fn quotable(word: &[u8], most: usize) -> &[u8] {
+    let word = &word[..word.len().min(most)];
+    let end = word.iter().position(|&byte| byte == 0).unwrap_or(word.len());
+    &word[..end]
+}
+
+impl From<&'static str> for Wrong {
+    fn from(text: &'static str) -> Wrong {
+        Wrong::of(text)
+    }
+}
+
+impl From<String> for Wrong {
+    fn from(text: String) -> Wrong {
+        Wrong(Cow::Owned(text.into_bytes()))
+    }
+}
+
+impl From<Vec<u8>> for Wrong {
+    fn from(text: Vec<u8>) -> Wrong {
+        Wrong(Cow::Owned(text))
+    }
+}
+
+pub(super) const SYNTAX: Wrong = Wrong::of("ERR syntax error");
+pub(super) const NOT_AN_INTEGER: Wrong = Wrong::of("ERR value is not an integer or out of range");
+pub(super) const NOT_A_NUMBER: Wrong = Wrong::of("ERR value is not a valid float");
+pub(super) const DB_RANGE: Wrong = Wrong::of("ERR DB index is out of range");
+pub(super) const INT_RANGE: Wrong =
+    Wrong::of("ERR value is out of range, value must between -2147483648 and 2147483647");
+pub(super) const SAME_OBJECT: Wrong = Wrong::of("ERR source and destination objects are the same");
+pub(super) const NO_AUTH: Wrong = Wrong::of("NOAUTH Authentication required.");
 pub(super) const WRONG_PASS: Wrong =
-    Cow::Borrowed("WRONGPASS invalid username-password pair or user is disabled.");
-pub(super) const NO_PASSWORD: Wrong = Cow::Borrowed(
+    Wrong::of("WRONGPASS invalid username-password pair or user is disabled.");
+pub(super) const NO_PASSWORD: Wrong = Wrong::of(
     "ERR AUTH <password> called without any password configured for the default user. Are you \
      sure your configuration is correct?",
 );
 pub(super) const EXEC_ABORT: Wrong =
-    Cow::Borrowed("EXECABORT Transaction discarded because of previous errors.");
-pub(super) const NO_FREQUENCY: Wrong = Cow::Borrowed(
-    "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Note that when \
+    Wrong::of("EXECABORT Transaction discarded because of previous errors.");
+pub(super) const NO_FREQUENCY: Wrong = Wrong::of(
+    "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
      switching between policies at runtime LRU and LFU data will take some time to adjust.",
 );
-pub(super) const NO_ROOM: Wrong = Cow::Borrowed(
+pub(super) const NO_ROOM: Wrong = Wrong::of(
     "TRYAGAIN this node holds as many unfinished requests as it may; it was not done, send it again",
 );
+
+/// EXEC itself was wrong.
+pub(super) fn exec_abort(wrong: &Wrong) -> Wrong {
+    let reason = wrong.as_bytes();
+    let reason = reason.strip_prefix(b"ERR ").unwrap_or(reason);
+    [b"EXECABORT Transaction discarded because of: ", reason].concat().into()
+}
 
 pub(super) fn arity(name: &str) -> Wrong {
     format!("ERR wrong number of arguments for '{name}' command").into()
@@ -61,7 +110,7 @@ pub(super) fn too_large(what: &str, seen: u64, allowed: u64) -> Wrong {
 pub(super) fn failure(spec: &Spec, failure: &Failure) -> Wrong {
     match failure {
         Failure::NotDone(reason) => not_done(reason),
-        Failure::Unknown => Cow::Borrowed(
+        Failure::Unknown => Wrong::of(
             "UNKNOWN whether this was done can't be told; read before sending it again, or use \
              UNDERPIN.ONCE",
         ),
@@ -74,21 +123,19 @@ fn not_done(reason: &NotDone) -> Wrong {
         NotDone::Busy { retry_after_ms } => {
             format!("TRYAGAIN busy: not done, send it again after {retry_after_ms} ms").into()
         }
-        NotDone::LeaderChanged => {
-            Cow::Borrowed("TRYAGAIN the leader changed: not done, send it again")
-        }
-        NotDone::NoQuorum => Cow::Borrowed(
+        NotDone::LeaderChanged => Wrong::of("TRYAGAIN the leader changed: not done, send it again"),
+        NotDone::NoQuorum => Wrong::of(
             "CLUSTERDOWN no leader, as too few replicas can be reached: not done, send it again \
              later",
         ),
         NotDone::Deadline => {
-            Cow::Borrowed("TRYAGAIN the deadline passed before it began: not done, send it again")
+            Wrong::of("TRYAGAIN the deadline passed before it began: not done, send it again")
         }
-        NotDone::DiskFull => Cow::Borrowed(
+        NotDone::DiskFull => Wrong::of(
             "OOM the disk is full: not done; reads and deletes go on, writes do once space is free",
         ),
         NotDone::Stopping => {
-            Cow::Borrowed("TRYAGAIN this node is stopping: not done, send it to another node")
+            Wrong::of("TRYAGAIN this node is stopping: not done, send it to another node")
         }
     }
 }
@@ -107,26 +154,26 @@ pub(super) fn refusal(spec: &Spec, refusal: &Refusal) -> Wrong {
         Refusal::NotAnInteger => NOT_AN_INTEGER,
         Refusal::NotANumber => NOT_A_NUMBER,
         Refusal::Overflow => match spec.name {
-            "incrbyfloat" => Cow::Borrowed("ERR increment would produce NaN or Infinity"),
-            _ => Cow::Borrowed("ERR increment or decrement would overflow"),
+            "incrbyfloat" => Wrong::of("ERR increment would produce NaN or Infinity"),
+            _ => Wrong::of("ERR increment or decrement would overflow"),
         },
         Refusal::OutOfRange(what) => match spec.name {
-            "setrange" => Cow::Borrowed("ERR offset is out of range"),
+            "setrange" => Wrong::of("ERR offset is out of range"),
             _ => format!("ERR {what} is out of range").into(),
         },
         Refusal::InvalidExpiry => invalid_expire(spec),
-        Refusal::NoSuchKey => Cow::Borrowed("ERR no such key"),
-        Refusal::NoSuchSession => Cow::Borrowed(
+        Refusal::NoSuchKey => Wrong::of("ERR no such key"),
+        Refusal::NoSuchSession => Wrong::of(
             "NOSESSION no such session: it never was, it ended, or it was not used for too long",
         ),
-        Refusal::NumberForgotten => Cow::Borrowed(
+        Refusal::NumberForgotten => Wrong::of(
             "UNKNOWN whether this was done can't be told: its number lies below the session's window",
         ),
         Refusal::AnswerForgotten => {
-            Cow::Borrowed("DONE this was done before, but its answer was too large to be kept")
+            Wrong::of("DONE this was done before, but its answer was too large to be kept")
         }
         Refusal::NumberReused => {
-            Cow::Borrowed("ERR this number was used for another request of the session")
+            Wrong::of("ERR this number was used for another request of the session")
         }
         Refusal::TooCostly { seen, allowed } => {
             format!("ERR this would cost {seen} steps, and {allowed} are allowed").into()

@@ -243,9 +243,7 @@ fn expire_in(unit: Unit, context: &Context, args: &[Bytes]) -> Plan {
         } else if is(option, "lt") {
             when.earlier = true;
         } else {
-            let mut text = b"ERR Unsupported option ".to_vec();
-            text.extend_from_slice(option);
-            return Err(String::from_utf8_lossy(&text).into_owned().into());
+            return Err(Wrong::quoting("ERR Unsupported option ", option, ""));
         }
     }
     if when.none && (when.some || when.later || when.earlier) {

@@ -138,8 +138,7 @@ fn greeted(state: &State, resp: &Resp, args: &[Bytes]) -> Result<State, Wrong> {
                 after
             }
             [word, ..] => {
-                let word = String::from_utf8_lossy(word);
-                return Err(format!("ERR Syntax error in HELLO option '{word}'").into());
+                return Err(Wrong::quoting("ERR Syntax error in HELLO option '", word, "'"));
             }
         };
     }
@@ -150,7 +149,7 @@ fn greeted(state: &State, resp: &Resp, args: &[Bytes]) -> Result<State, Wrong> {
     if !state.known {
         return Err(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise \
-                    the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the \
+                    the HELLO AUTH <user> <pass> option can be used to authenticate the \
                     client and select the RESP protocol version at the same time"
                 .into(),
         );

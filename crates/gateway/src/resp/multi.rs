@@ -284,7 +284,7 @@ pub(super) fn run(
     if multi.spoilt {
         conn.multi = None;
         conn.watch.clear();
-        return conn.error(&EXEC_ABORT);
+        return conn.error(EXEC_ABORT);
     }
     if conn.watch.waiting > 0 {
         return conn.stall(args, cost);
@@ -335,7 +335,7 @@ fn prepare(
     for (spec, args) in &multi.queue {
         let start = exec.written.len();
         let three = conn.state.three;
-        let mut wrong = |text: &str| Out::new(&mut exec.written, three).error(text.as_bytes());
+        let mut wrong = |text: Wrong| Out::new(&mut exec.written, three).error(text.as_bytes());
         match spec.run {
             Run::Op(plan) => {
                 let context = Context { now: context.now, db: conn.state.db, spec };
@@ -345,11 +345,11 @@ fn prepare(
                         exec.parts.push((three, Part::Answer(spec, shape)));
                         continue;
                     }
-                    Err(text) => wrong(&text),
+                    Err(text) => wrong(text),
                 }
             }
             Run::Local(answer) => answer(conn, resp, context.now, args, &mut exec.written),
-            Run::Call(_) | Run::Flow(_) => wrong(&errors::arity(spec.name)),
+            Run::Call(_) | Run::Flow(_) => wrong(errors::arity(spec.name)),
         }
         exec.parts.push((three, Part::Written(start..exec.written.len())));
     }

@@ -91,7 +91,7 @@ fn try_once(
             let call = Call::Once { session, number, batch };
             conn.send(resp, context.now, spec, call, Want::Kv(shape), cost, out);
         }
-        Err(wrong) => conn.error(&wrong),
+        Err(wrong) => conn.error(wrong),
     }
     Ok(())
 }

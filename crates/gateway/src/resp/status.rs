@@ -7,9 +7,8 @@ use super::errors::{SYNTAX, Wrong};
 use super::kv::Context;
 use super::slot::Want;
 use super::{Resp, info};
-use base::{Bytes, Incarnation, NodeId, ShardId};
-use node::api::{Call, Status};
-use std::fmt::Write;
+use base::{Bytes, Incarnation, Index, NodeId, ReplicaId, ShardId};
+use node::api::{Call, NodeStatus, ShardStatus, Status};
 use wire::resp::Out;
 
 type Plan = Result<(Call, Want), Wrong>;
@@ -19,6 +18,8 @@ type Plan = Result<(Call, Want), Wrong>;
 pub(super) enum Shown {
     /// Sections of INFO.
     Info(Vec<&'static str>),
+    /// Everything, as a map.
+    Map,
     /// Everything, as JSON.
     Json,
     /// How many other replicas have every acknowledged write, for WAIT.
@@ -31,7 +32,8 @@ impl Shown {
             Shown::Info(sections) => {
                 out.verbatim(info::text(sections, status, resp).as_bytes());
             }
-            Shown::Json => out.bulk(json(status).as_bytes()),
+            Shown::Map => tree(status).write(out),
+            Shown::Json => out.bulk(tree(status).json().as_bytes()),
             Shown::Copies => out.integer(copies(status)),
         }
     }
@@ -56,7 +58,7 @@ pub(super) fn wait(_: &mut Conn, _: &mut Resp, _: &Context, args: &[Bytes]) -> P
 }
 
 fn copies(status: &Status) -> i64 {
-    let voters = |shard: &node::api::ShardStatus| {
+    let voters = |shard: &ShardStatus| {
         shard.replicas.iter().filter(|(_, _, part, _)| *part == "voter").count()
     };
     let known = status.shards.iter().filter(|shard| shard.kind == "kv").map(voters).max();
@@ -66,7 +68,7 @@ fn copies(status: &Status) -> i64 {
 /// UNDERPIN.STATUS [JSON | HASH]
 pub(super) fn status(_: &mut Conn, _: &mut Resp, _: &Context, args: &[Bytes]) -> Plan {
     match &args[1..] {
-        [] => Ok((Call::Status, Want::Status(Shown::Info(info::sections(&[]))))),
+        [] => Ok((Call::Status, Want::Status(Shown::Map))),
         [word] if is(word, "json") => Ok((Call::Status, Want::Status(Shown::Json))),
         [word] if is(word, "hash") => Ok((Call::HashMark, Want::Plain)),
         _ => Err(SYNTAX),
@@ -93,79 +95,115 @@ pub(super) fn replace(_: &mut Conn, _: &mut Resp, _: &Context, args: &[Bytes]) -
     Ok((Call::NodeReplace { node, incarnation: Incarnation(incarnation) }, Want::Plain))
 }
 
-/// A node's status as JSON. Ids that are numbers of 64 bits drawn at random are texts, since many
-/// readers of JSON keep 53 bits only.
-fn json(status: &Status) -> String {
-    let mut text = String::new();
-    let nodes: Vec<String> = status.nodes.iter().map(json_node).collect();
-    let shards: Vec<String> = status.shards.iter().map(json_shard).collect();
-    let written = write!(
-        text,
-        "{{\"cluster\":\"{}\",\"node\":{},\"incarnation\":\"{}\",\"version\":{},\"uptime_ms\":{},\
-         \"disk_full\":{},\"requests_waiting\":{},\"memory_bytes\":{},\"nodes\":[{}],\
-         \"shards\":[{}]}}",
-        status.cluster,
-        status.node.0,
-        status.incarnation,
-        quoted(&status.version),
-        status.uptime_ms,
-        status.disk_full,
-        status.requests_waiting,
-        status.memory_bytes,
-        nodes.join(","),
-        shards.join(","),
-    );
-    debug_assert!(written.is_ok());
-    text
+/// A node's status as a tree, to be shown as a reply or as JSON. Numbers of 64 bits that are drawn at
+/// random are texts, since many readers of JSON keep 53 bits only.
+enum Tree {
+    Text(String),
+    Number(i64),
+    Truth(bool),
+    Nothing,
+    List(Vec<Tree>),
+    Map(Vec<(&'static str, Tree)>),
 }
 
-fn json_node(node: &node::api::NodeStatus) -> String {
-    format!(
-        "{{\"node\":{},\"incarnation\":\"{}\",\"address\":{},\"client_address\":{},\"live\":{},\
-         \"clock_offset_ms\":{}}}",
-        node.node.0,
-        node.incarnation,
-        quoted(&node.address),
-        quoted(&node.client_address),
-        node.live,
-        or_null(node.clock_offset_ms),
-    )
+use Tree::{List, Map, Nothing, Number, Text, Truth};
+
+fn number(number: u64) -> Tree {
+    Number(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
-fn json_shard(shard: &node::api::ShardStatus) -> String {
-    let replicas: Vec<String> = shard
-        .replicas
-        .iter()
-        .map(|(replica, node, part, matched)| {
-            format!(
-                "{{\"replica\":{},\"node\":{},\"part\":\"{part}\",\"matched\":{matched}}}",
-                replica.0, node.0
-            )
-        })
-        .collect();
-    let hash = match shard.hash {
-        Some((index, hash)) => format!("{{\"index\":{index},\"hash\":\"{hash:016x}\"}}"),
-        None => "null".to_owned(),
+fn tree(status: &Status) -> Tree {
+    Map(vec![
+        ("cluster", Text(status.cluster.to_string())),
+        ("node", number(status.node.0)),
+        ("incarnation", Text(status.incarnation.to_string())),
+        ("version", Text(status.version.clone())),
+        ("uptime_ms", number(status.uptime_ms)),
+        ("disk_full", Truth(status.disk_full)),
+        ("requests_waiting", number(status.requests_waiting)),
+        ("memory_bytes", number(status.memory_bytes)),
+        ("nodes", List(status.nodes.iter().map(tree_of_node).collect())),
+        ("shards", List(status.shards.iter().map(tree_of_shard).collect())),
+    ])
+}
+
+fn tree_of_node(node: &NodeStatus) -> Tree {
+    Map(vec![
+        ("node", number(node.node.0)),
+        ("incarnation", Text(node.incarnation.to_string())),
+        ("address", Text(node.address.clone())),
+        ("client_address", Text(node.client_address.clone())),
+        ("live", Truth(node.live)),
+        ("clock_offset_ms", node.clock_offset_ms.map_or(Nothing, Number)),
+    ])
+}
+
+fn tree_of_shard(shard: &ShardStatus) -> Tree {
+    let replica = |(replica, node, part, matched): &(ReplicaId, NodeId, &'static str, Index)| {
+        Map(vec![
+            ("replica", number(replica.0)),
+            ("node", number(node.0)),
+            ("part", Text((*part).to_owned())),
+            ("matched", number(matched.0)),
+        ])
     };
-    format!(
-        "{{\"shard\":{},\"kind\":\"{}\",\"replica\":{},\"role\":\"{}\",\"leader\":{},\"term\":{},\
-         \"commit\":{},\"applied\":{},\"first\":{},\"last\":{},\"replicas\":[{}],\"hash\":{hash}}}",
-        shard.shard.0,
-        shard.kind,
-        shard.replica.0,
-        shard.role,
-        or_null(shard.leader.map(|leader| leader.0)),
-        shard.term,
-        shard.commit,
-        shard.applied,
-        shard.first,
-        shard.last,
-        replicas.join(","),
-    )
+    let hash = |(index, hash): (Index, u64)| {
+        Map(vec![("index", number(index.0)), ("hash", Text(format!("{hash:016x}")))])
+    };
+    Map(vec![
+        ("shard", number(shard.shard.0)),
+        ("kind", Text(shard.kind.to_owned())),
+        ("replica", number(shard.replica.0)),
+        ("role", Text(shard.role.to_owned())),
+        ("leader", shard.leader.map_or(Nothing, |leader| number(leader.0))),
+        ("term", number(shard.term.0)),
+        ("commit", number(shard.commit.0)),
+        ("applied", number(shard.applied.0)),
+        ("first", number(shard.first.0)),
+        ("last", number(shard.last.0)),
+        ("replicas", List(shard.replicas.iter().map(replica).collect())),
+        ("hash", shard.hash.map_or(Nothing, hash)),
+    ])
 }
 
-fn or_null(number: Option<impl std::fmt::Display>) -> String {
-    number.map_or_else(|| "null".to_owned(), |number| number.to_string())
+impl Tree {
+    fn write(&self, out: &mut Out) {
+        match self {
+            Text(text) => out.bulk(text.as_bytes()),
+            Number(number) => out.integer(*number),
+            Truth(truth) => out.boolean(*truth),
+            Nothing => out.null(),
+            List(list) => {
+                out.array(list.len());
+                list.iter().for_each(|tree| tree.write(out));
+            }
+            Map(pairs) => {
+                out.map(pairs.len());
+                for (name, tree) in pairs {
+                    out.bulk(name.as_bytes());
+                    tree.write(out);
+                }
+            }
+        }
+    }
+
+    fn json(&self) -> String {
+        match self {
+            Text(text) => quoted(text),
+            Number(number) => number.to_string(),
+            Truth(truth) => truth.to_string(),
+            Nothing => "null".to_owned(),
+            List(list) => {
+                let items: Vec<String> = list.iter().map(Tree::json).collect();
+                format!("[{}]", items.join(","))
+            }
+            Map(pairs) => {
+                let pair = |(name, tree): &(&str, Tree)| format!("\"{name}\":{}", tree.json());
+                let items: Vec<String> = pairs.iter().map(pair).collect();
+                format!("{{{}}}", items.join(","))
+            }
+        }
+    }
 }
 
 fn quoted(text: &str) -> String {

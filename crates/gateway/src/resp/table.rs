@@ -2,7 +2,7 @@
 //! the same table.
 
 use super::conn::Conn;
-use super::errors::Wrong;
+use super::errors::{Wrong, quotable};
 use super::kv::{Context, Plan};
 use super::slot::Want;
 use super::{Resp, client, command, config, kv, local, multi, once, status, walk};
@@ -182,10 +182,8 @@ pub(super) fn find(args: &[Bytes]) -> Result<&'static Spec, Wrong> {
     let Some(spec) = command(name) else { return Err(unknown(args)) };
     match args.get(1) {
         Some(child) if !spec.children.is_empty() => spec.child(child).ok_or_else(|| {
-            let child = &child[..child.len().min(128)];
-            let child = String::from_utf8_lossy(child);
-            let family = spec.name.to_ascii_uppercase();
-            format!("ERR unknown subcommand '{child}'. Try {family} HELP.").into()
+            let after = format!("'. Try {} HELP.", spec.name.to_ascii_uppercase());
+            Wrong::quoting("ERR unknown subcommand '", child, &after)
         }),
         _ => Ok(spec),
     }
@@ -194,18 +192,17 @@ pub(super) fn find(args: &[Bytes]) -> Result<&'static Spec, Wrong> {
 /// `ERR unknown command 'x', with args beginning with: 'a' 'b' `, and not more than 128 bytes of
 /// either.
 fn unknown(args: &[Bytes]) -> Wrong {
-    let show = |bytes: &[u8], most: usize| {
-        String::from_utf8_lossy(&bytes[..bytes.len().min(most)]).into_owned()
-    };
-    let name = args.first().map(|name| show(name, 128)).unwrap_or_default();
-    let mut shown = String::new();
+    let name = args.first().map(|name| quotable(name, 128)).unwrap_or_default();
+    let mut shown: Vec<u8> = Vec::new();
     for arg in args.iter().skip(1) {
         if shown.len() >= 128 {
             break;
         }
-        shown.push_str(&format!("'{}' ", show(arg, 128 - shown.len())));
+        let part = quotable(arg, 128 - shown.len());
+        shown.extend([b"'", part, b"' "].concat());
     }
-    format!("ERR unknown command '{name}', with args beginning with: {shown}").into()
+    let head = [b"ERR unknown command '", name, b"', with args beginning with: "].concat();
+    [head, shown].concat().into()
 }
 
 /// Stands for a request that is no command.
