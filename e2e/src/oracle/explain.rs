@@ -122,7 +122,9 @@ fn decimals(request: &Request, redis: &[u8], ours: &[u8]) -> bool {
         (Some(redis), Some(ours)) => nearly(redis, ours),
         (Some(_), None) => {
             let hexadecimal = |word: &Vec<u8>| word.to_ascii_lowercase().contains(&b'x');
-            ours == b"-ERR value is not a valid float\r\n" && request.words.iter().any(hexadecimal)
+            let beyond = ours == b"-ERR increment would produce NaN or Infinity\r\n";
+            let not_decimal = ours == b"-ERR value is not a valid float\r\n";
+            beyond || not_decimal && request.words.iter().any(hexadecimal)
         }
         // Too large to be a number there, and too large to be added here.
         _ => {

@@ -48,13 +48,14 @@ fn words(line: &str) -> Vec<Word> {
 
 /// How often each command comes, and its arguments in a small language:
 ///
-/// * `K` a key, `K+` one to four of them, `KV+` one to four keys with values
+/// * `K` a key, `K+` one to four of them, `L` one that is too long, `KV+` one to four keys with values
 /// * `V` a value, `I` an integer, `D` a decimal number, `F` one to add, `O` an offset
 /// * `S` seconds from now, `M` milliseconds from now, `A` a second, `B` a millisecond
 /// * `G` a glob, `N` a database
 /// * `[a|b|c]` one of them or none, `<a|b>` one of them; parts are joined with `_`
 const COMMANDS: &[(u64, &str)] = &[
     (60, "GET K"),
+    (1, "GET L"),
     (60, "SET K V [NX|XX|GET|KEEPTTL|EX_S|PX_M|EXAT_A|PXAT_B] [NX|XX|GET|KEEPTTL]"),
     (20, "SET K I"),
     (12, "SET K D"),
@@ -410,6 +411,7 @@ impl Generator {
         }
         match part {
             "K" => words.push(self.key()),
+            "L" => words.push(vec![b'l'; 17_000]),
             "K+" => (0..=self.random.below(4)).for_each(|_| words.push(self.key())),
             "KV+" => {
                 for _ in 0..=self.random.below(4) {
@@ -455,7 +457,7 @@ impl Generator {
             6..=8 => self.decimal(),
             9 => Vec::new(),
             10 => (0..=255).collect(),
-            11 => vec![b'x'; self.random.below(20_000) as usize],
+            11 => vec![b'x'; self.random.below(16_000) as usize],
             12 => b"a\r\nb".to_vec(),
             _ => {
                 let length = self.random.below(60) as usize;
@@ -470,7 +472,11 @@ impl Generator {
             1 => b"-9223372036854775808".to_vec(),
             2 => b"9223372036854775800".to_vec(),
             3 => b"0".to_vec(),
-            4 => self.number_or_not(),
+            4 => {
+                // Never hexadecimal: as a value it would be a number to one of the two only.
+                let text = self.number_or_not();
+                if text.contains(&b'x') { b"x".to_vec() } else { text }
+            }
             _ => (self.random.below(2000) as i64 - 1000).to_string().into_bytes(),
         }
     }

@@ -1,0 +1,273 @@
+//! What a connection can't do to a node: take memory without bound, or hold up its own order.
+
+use crate::host::Host;
+use base::{ConnId, Random};
+use node::api::{BYTES_IN_FLIGHT_MAX, Gateway, REQUESTS_IN_FLIGHT_MAX};
+use underpin_gateway::resp::Options;
+use wire::resp::Limits;
+
+const CONN: ConnId = ConnId(1);
+
+fn host(options: Options) -> Host {
+    let mut host = Host::new(options);
+    host.open(CONN);
+    host
+}
+
+fn frame(words: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bytes.extend(format!("${}\r\n", word.len()).into_bytes());
+        bytes.extend_from_slice(word);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes
+}
+
+#[test]
+fn a_thousand_commands_in_one_piece_are_answered_in_order() {
+    let mut host = host(Options::default());
+    let commands: String = (0..3000).map(|i| format!("SET k{i} {i}\r\nGET k{i}\r\n")).collect();
+    host.send(CONN, commands.as_bytes());
+    host.work();
+    let mut random = Random::new(3);
+    while !host.waiting.is_empty() {
+        host.work_shuffled(&mut random);
+    }
+    let expected: String =
+        (0..3000).map(|i| format!("+OK\r\n${}\r\n{i}\r\n", i.to_string().len())).collect();
+    assert_eq!(String::from_utf8_lossy(&host.received(CONN)), expected);
+}
+
+#[test]
+fn answers_in_any_order_leave_as_replies_in_order() {
+    for seed in 0..50 {
+        let mut random = Random::new(seed);
+        let mut host = host(Options::default());
+        let mut expected = String::new();
+        for i in 0..40 {
+            host.send(CONN, format!("SET k{i} v{i}\r\nPING {i}\r\nGET k{i}\r\n").as_bytes());
+            let number = i.to_string();
+            let (one, two) = (number.len(), number.len() + 1);
+            expected += &format!("+OK\r\n${one}\r\n{number}\r\n${two}\r\nv{number}\r\n");
+            if random.chance(1, 5) {
+                host.work_shuffled(&mut random);
+            }
+        }
+        host.work_shuffled(&mut random);
+        assert_eq!(String::from_utf8_lossy(&host.received(CONN)), expected, "seed {seed}");
+    }
+}
+
+#[test]
+fn credits_bound_what_is_in_flight() {
+    let mut host = host(Options::default());
+    host.send(CONN, "GET k\r\n".repeat(5000).as_bytes());
+    assert_eq!(host.waiting.len(), REQUESTS_IN_FLIGHT_MAX);
+    assert_eq!(host.unread[&CONN].len(), (5000 - REQUESTS_IN_FLIGHT_MAX) * 7);
+    host.work();
+    assert_eq!(host.received(CONN), b"$-1\r\n".repeat(5000));
+
+    let value = vec![b'x'; 4 << 20];
+    let set = frame(&[b"SET", b"k", &value]);
+    host.send(CONN, &set.repeat(6));
+    let in_flight: usize = host.waiting.len() * value.len();
+    assert!((1..=BYTES_IN_FLIGHT_MAX).contains(&in_flight), "{in_flight} bytes in flight");
+    host.work();
+    assert_eq!(host.received(CONN), b"+OK\r\n".repeat(6));
+}
+
+#[test]
+fn large_answers_are_not_asked_for_ahead_of_time() {
+    let mut host = host(Options::default());
+    host.send(CONN, &frame(&[b"SET", b"k", &vec![b'x'; 4 << 20]]));
+    host.send(CONN, b"GET k\r\n");
+    host.work();
+    host.received(CONN);
+    host.send(CONN, "GET k\r\n".repeat(50).as_bytes());
+    assert!(host.waiting.len() <= 5, "{} answers of 4 MiB each", host.waiting.len());
+    host.work();
+    assert!(host.resp.output(CONN).expect("a connection").len() < 6 << 20);
+    let mut received = 0;
+    while received < 50 * ((4 << 20) + 12) {
+        let before = received;
+        received += host.received(CONN).len();
+        host.work();
+        assert!(received > before, "no more comes after {received} bytes");
+    }
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_not_read() {
+    let options = Options::default();
+    let bound = options.output_bytes_max + 70_000;
+    let mut host = host(options);
+    let echo = frame(&[b"ECHO", &vec![b'x'; 65_536]]);
+    for _ in 0..1000 {
+        if host.unread[&CONN].len() < 1 << 20 {
+            host.send(CONN, &echo);
+        }
+    }
+    let output = host.resp.output(CONN).expect("a connection").len();
+    assert!(output <= bound, "{output} bytes that nobody reads");
+}
+
+#[test]
+fn a_value_that_is_too_large_is_read_past_and_told() {
+    let limits = Limits { arg_bytes_max: 1000, ..Limits::default() };
+    let mut host = host(Options { limits, ..Options::default() });
+    host.send(CONN, &frame(&[b"SET", b"k", &[b'x'; 1001]]));
+    host.send(CONN, b"PING\r\n");
+    assert_eq!(
+        String::from_utf8_lossy(&host.received(CONN)),
+        "-ERR value of 1001 bytes is larger than the 1000 bytes allowed\r\n+PONG\r\n"
+    );
+    let key = vec![b'k'; 16_385];
+    let mut host = self::host(Options::default());
+    host.send(CONN, &frame(&[b"GET", &key]));
+    assert_eq!(
+        String::from_utf8_lossy(&host.received(CONN)),
+        "-ERR key of 16385 bytes is larger than the 16384 bytes allowed\r\n"
+    );
+}
+
+#[test]
+fn half_requests_of_all_connections_together_are_bounded() {
+    let mut host = host(Options { partial_bytes_max: 1 << 20, ..Options::default() });
+    for number in 1..=100 {
+        if number > 1 {
+            host.open(ConnId(number));
+        }
+        let mut half = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n".to_vec();
+        half.extend(vec![b'x'; 99_999]);
+        host.send(ConnId(number), &half);
+    }
+    // The last one was given up. It is told when its request is over, and is well again.
+    let last = ConnId(100);
+    host.send(last, b"x\r\nPING\r\n");
+    let received = host.received(last);
+    let received = String::from_utf8_lossy(&received);
+    assert!(received.starts_with("-TRYAGAIN "), "{received}");
+    assert!(received.ends_with("+PONG\r\n"), "{received}");
+    // The first one was not.
+    host.send(CONN, b"x\r\n");
+    host.work();
+    assert_eq!(host.received(CONN), b"+OK\r\n");
+    // Whoever goes gives back what it held.
+    for number in 1..=100 {
+        host.close(ConnId(number));
+    }
+    assert_eq!(host.resp.connections(), 0);
+}
+
+#[test]
+fn keys_are_collected_up_to_a_bound() {
+    let mut host = host(Options { keys_bytes_max: 100_000, ..Options::default() });
+    let fill = |host: &mut Host, from: u64, to: u64| {
+        for i in from..to {
+            host.send(CONN, format!("SET key:{i:08} x\r\n").as_bytes());
+            host.work();
+        }
+        host.received(CONN);
+    };
+    fill(&mut host, 0, 3000);
+    host.send(CONN, b"KEYS *\r\nPING\r\n");
+    host.work();
+    let received = host.received(CONN);
+    assert!(received.starts_with(b"*3000\r\n") && received.ends_with(b"+PONG\r\n"));
+    fill(&mut host, 3000, 6000);
+    host.send(CONN, b"KEYS *\r\nPING\r\nKEYS key:0000000?\r\n");
+    host.work();
+    let received = host.received(CONN);
+    let received = String::from_utf8_lossy(&received);
+    assert!(received.starts_with("-ERR the keys that match take more than"), "{received}");
+    assert!(received.contains("use SCAN\r\n+PONG\r\n*10\r\n"), "{received}");
+}
+
+#[test]
+fn random_bytes_never_panic_and_are_answered_alike_in_every_cut() {
+    let words: Vec<&[u8]> = vec![
+        b"GET",
+        b"SET",
+        b"k",
+        b"MULTI",
+        b"EXEC",
+        b"WATCH",
+        b"KEYS",
+        b"*",
+        b"SCAN",
+        b"0",
+        b"HELLO",
+        b"3",
+        b"CLIENT",
+        b"REPLY",
+        b"OFF",
+        b"ON",
+        b"SKIP",
+        b"LIST",
+        b"COMMAND",
+        b"INFO",
+        b"DOCS",
+        b"GETKEYS",
+        b"UNDERPIN.ONCE",
+        b"1",
+        b"UNDERPIN.CAS",
+        b"UNDERPIN.STATUS",
+        b"JSON",
+        b"INCR",
+        b"SELECT",
+        b"5",
+        b"-1",
+        b"",
+        b"EX",
+        b"10",
+        b"LCS",
+        b"IDX",
+        b"RESET",
+        b"DISCARD",
+        b"KILL",
+        b"ID",
+        b"QUIT",
+        b"UNDERPIN.SESSION",
+        b"OPEN",
+        b"1000",
+        b"OBJECT",
+        b"ENCODING",
+        b"CONFIG",
+    ];
+    for seed in 0..300 {
+        let mut random = Random::new(seed);
+        let mut input = Vec::new();
+        for _ in 0..random.between(1, 40) {
+            let count = random.between(1, 5);
+            let chosen: Vec<&[u8]> =
+                (0..count).map(|_| *random.pick(&words).expect("a word")).collect();
+            match random.below(12) {
+                0 => input.extend(chosen.join(&b' ')),
+                1 => input.extend((0..random.below(30)).map(|_| random.u64() as u8)),
+                2 => input.extend(b"*3\r\n$5\r\n"),
+                _ => input.extend(frame(&chosen)),
+            }
+        }
+        let whole = answers(&input, input.len());
+        let size = random.between(1, 50) as usize;
+        assert_eq!(answers(&input, size), whole, "seed {seed}");
+    }
+}
+
+fn answers(input: &[u8], size: usize) -> String {
+    let mut host = host(Options::default());
+    let mut received = Vec::new();
+    for piece in input.chunks(size) {
+        host.send(CONN, piece);
+        host.work();
+        received.extend(host.received(CONN));
+    }
+    // What is counted when a client asks depends on the cut.
+    let text = String::from_utf8_lossy(&received).into_owned();
+    let counted = ["id=1 addr=", "$", "=", "total_"];
+    let same = |line: &&str| {
+        !counted.iter().any(|start| line.trim_start_matches("txt:").starts_with(start))
+    };
+    text.lines().filter(same).collect::<Vec<_>>().join("\n")
+}
