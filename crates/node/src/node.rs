@@ -406,6 +406,7 @@ impl Node {
             tracing::debug!(%node, shard = %id, "message for {to}, here is {}", shard.descriptor.replica);
             return;
         }
+        shard.heard(from, node);
         if self.core.disk_full && takes_space(&message) {
             return;
         }

@@ -86,6 +86,8 @@ pub(crate) struct Shard {
     /// Answered fetches whose rows are still needed.
     held: Vec<RowFetch>,
     last_writes: BTreeMap<(NodeId, ConnId), Index>,
+    /// Replicas that sent something, and where they live.
+    spoke: BTreeMap<ReplicaId, NodeId>,
     /// Walks that may begin now.
     pub walks: Vec<(Origin, kv::scan::WalkRequest)>,
     pub leader: Option<NodeId>,
@@ -153,6 +155,7 @@ impl Shard {
             asked: BTreeSet::new(),
             held: Vec::new(),
             last_writes: BTreeMap::new(),
+            spoke: BTreeMap::new(),
             walks: Vec::new(),
             leader: None,
             role: raft::Role::Follower,
@@ -249,10 +252,17 @@ impl Shard {
         }
     }
 
-    /// A replica's node; one that is leaving is found in the applied membership still.
+    /// A replica's node. A replica that has just joined knows no membership yet, only who spoke.
     pub fn node_of(&self, replica: ReplicaId) -> Option<NodeId> {
-        let applied = &self.descriptor.applied.membership;
-        self.raft.membership().node_of(replica).or_else(|| applied.node_of(replica))
+        let member = self.raft.membership().node_of(replica);
+        member.or_else(|| self.spoke.get(&replica).copied())
+    }
+
+    /// A replica on this node sent a message.
+    pub fn heard(&mut self, replica: ReplicaId, node: NodeId) {
+        if self.spoke.get(&replica) != Some(&node) {
+            self.spoke.insert(replica, node);
+        }
     }
 
     fn role_changed(&mut self, core: &mut Core, role: raft::Role, leader: Option<ReplicaId>) {

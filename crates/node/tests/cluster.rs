@@ -47,31 +47,39 @@ impl Cluster {
             cut: BTreeSet::new(),
         };
         for id in members.keys().copied() {
-            let boot = Boot {
-                boot: id.0,
-                seed: id.0,
-                identity: Identity {
-                    cluster: ClusterId(7),
-                    node: id,
-                    incarnation: Incarnation(100 + id.0),
-                    founder: true,
-                    members: members.clone(),
-                },
-                recovered: Default::default(),
-                system_rows: Vec::new(),
-                generation: 0,
-                fresh: true,
-                client_address: String::new(),
-                version: "test".into(),
-            };
-            let node = Node::new(options.clone(), boot, time(0)).unwrap();
-            cluster.hosts.insert(id, Host { node, tables: ModelTables::new() });
-            cluster.send(0, id, Input::Tick);
-            for peer in members.keys().filter(|peer| **peer != id) {
-                cluster.send(0, id, Input::PeerUp(*peer));
-            }
+            cluster.start(id, Incarnation(100 + id.0), true, &members, options);
         }
         cluster
+    }
+
+    /// Starts a node on a fresh directory.
+    fn start(
+        &mut self,
+        id: NodeId,
+        incarnation: Incarnation,
+        founder: bool,
+        members: &BTreeMap<NodeId, String>,
+        options: &Options,
+    ) {
+        let (cluster, members) = (ClusterId(7), members.clone());
+        let peers: Vec<NodeId> = members.keys().copied().filter(|peer| *peer != id).collect();
+        let boot = Boot {
+            boot: incarnation.0,
+            seed: id.0,
+            identity: Identity { cluster, node: id, incarnation, founder, members },
+            recovered: Default::default(),
+            system_rows: Vec::new(),
+            generation: 0,
+            fresh: true,
+            client_address: String::new(),
+            version: "test".into(),
+        };
+        let node = Node::new(options.clone(), boot, time(self.now)).unwrap();
+        self.hosts.insert(id, Host { node, tables: ModelTables::new() });
+        self.send(self.now, id, Input::Tick);
+        for peer in peers {
+            self.send(self.now, id, Input::PeerUp(peer));
+        }
     }
 
     fn send(&mut self, at: u64, to: NodeId, input: Input) {
@@ -311,5 +319,49 @@ fn an_answer_larger_than_a_frame_reaches_a_client_of_another_node() {
             panic!()
         };
         assert_eq!(values, vec![kv::Answer::Bytes(text(&"x".repeat(3 << 20))); 6]);
+    }
+}
+
+#[test]
+fn a_lost_disk_is_refused_under_its_old_name_and_joins_anew_once_it_is_replaced() {
+    let options = Options::default();
+    let mut cluster = Cluster::new(3, &options);
+    for n in 0..100 {
+        cluster.set(1, &format!("key{n}"), "v");
+    }
+    cluster.run_until(cluster.now + 1000 * MILLISECOND);
+    let (lost, fresh) = (NodeId(3), Incarnation(999));
+    let members = (1..=3).map(|n| (NodeId(n), format!("node{n}:1"))).collect();
+    cluster.hosts.remove(&lost);
+    cluster.events.retain(|_, (to, _)| *to != lost);
+    cluster.cut.insert(lost);
+    cluster.run_until(cluster.now + 2000 * MILLISECOND);
+
+    let refused = cluster.hosts[&NodeId(1)].node.admits(ClusterId(7), lost, fresh).unwrap_err();
+    assert!(refused.contains("underpin node replace"), "{refused}");
+    let other = cluster.hosts[&NodeId(1)].node.admits(ClusterId(8), lost, fresh).unwrap_err();
+    assert!(other.contains("cluster"), "{other}");
+
+    let replaced = cluster.call(1, Call::NodeReplace { node: lost, incarnation: fresh });
+    assert!(replaced.is_ok(), "{replaced:?}");
+    cluster.run_until(cluster.now + 1000 * MILLISECOND);
+    assert_eq!(cluster.hosts[&NodeId(1)].node.admits(ClusterId(7), lost, fresh), Ok(()));
+    let old = cluster.hosts[&NodeId(1)].node.admits(ClusterId(7), lost, Incarnation(103));
+    assert!(old.is_err(), "the old directory is dead");
+
+    cluster.start(lost, fresh, false, &members, &options);
+    cluster.cut.clear();
+    cluster.run_until(cluster.now + 10_000 * MILLISECOND);
+    let Ok(Reply::Index(index)) = cluster.call(3, Call::HashMark) else { panic!("no mark") };
+    cluster.run_until(cluster.now + 1000 * MILLISECOND);
+    let leader = cluster.leader();
+    let at = |id: NodeId| cluster.hosts[&id].node.status(time(cluster.now)).shards[1].clone();
+    let parts: Vec<_> =
+        at(leader).replicas.iter().map(|(_, node, part, _)| (*node, *part)).collect();
+    assert_eq!(parts.len(), 3, "{parts:?}");
+    assert!(parts.iter().all(|(_, part)| *part == "voter"), "{parts:?}");
+    for id in [1, 2, 3].map(NodeId) {
+        assert_eq!(at(id).hash, at(leader).hash, "{id}");
+        assert_eq!(at(id).hash.map(|(index, _)| index), Some(index), "{id}");
     }
 }
