@@ -4,8 +4,7 @@
 //! node share, and is durable after one sync. Once committed, its rows go to the [`engine`]'s
 //! memtable, where the node thread reads them. A full memtable is frozen and handed to a helper
 //! thread, which writes it as one sorted run into the [`tables`] on disk; after that the log may
-//! let the entry go. A replica that fell too far behind gets all rows of the shard as a
-//! [`snapshot`].
+//! let the entry go.
 //!
 //! After a crash the tables hold some whole number of runs, each with the applied index of every
 //! shard in it, and the log holds everything after.

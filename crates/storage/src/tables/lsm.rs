@@ -27,7 +27,10 @@ use base::{Key, KeyRange};
 use bytes::Bytes;
 use lsm_tree::compaction::filter::Context;
 use lsm_tree::compaction::{CompactionFilter, Factory, ItemAccessor, Leveled, Verdict};
-use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Error, Guard, SequenceNumberCounter, Slice};
+use lsm_tree::{
+    AbstractTree, AnyTree, Cache, Checksum, Config, Error, Guard, SequenceNumberCounter, Slice,
+    Table,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -172,19 +175,7 @@ impl LsmTables {
             .use_cache(cache.clone())
             .with_compaction_filter_factory(Some(Arc::new(DeadRows(dead.clone()))))
             .open();
-        let tree = opened.map_err(|error| {
-            let doing = || format!("opening the tables in {}", path.display());
-            match error {
-                Error::Io(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
-                    io_error(doing(), &error)
-                }
-                error => TablesError::Corrupt {
-                    path: path.join(TABLES).display().to_string(),
-                    expected: "readable tables".to_owned(),
-                    seen: error.to_string(),
-                },
-            }
-        })?;
+        let tree = opened.map_err(|error| unopened(path, &error))?;
         let newest = if tree.table_count() == 0 {
             0
         } else {
@@ -245,12 +236,10 @@ impl LsmTables {
 
     /// What an error of the tree means to us.
     fn explain(&self, doing: &str, error: Error) -> TablesError {
-        match &error {
-            Error::Io(error) if is_full(error) => return TablesError::Full,
-            Error::Io(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
-                return io_error(format!("{doing} in {}", self.path.display()), error);
-            }
-            _ => {}
+        if let Error::Io(cause) = &error
+            && !misled(&error)
+        {
+            return io_error(format!("{doing} in {}", self.path.display()), cause);
         }
         match self.verify() {
             Err(culprit) => culprit,
@@ -364,6 +353,42 @@ fn span(id: u64) -> (Bound<Bytes>, Bound<Bytes>) {
     let start = Bytes::copy_from_slice(&id.to_be_bytes()[..DATA_ID_BYTES]);
     let end = prefix_end(&start).map_or(Bound::Unbounded, Bound::Excluded);
     (Bound::Included(start), end)
+}
+
+/// Whether a system call failed because of what a damaged file made us ask for.
+fn misled(error: &Error) -> bool {
+    match error {
+        Error::Io(error) => matches!(
+            error.kind(),
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
+        ),
+        _ => true,
+    }
+}
+
+/// Why the tables can't be opened: the first file that can't be read alone, if there is one.
+fn unopened(path: &Path, error: &Error) -> TablesError {
+    if let Error::Io(cause) = error
+        && !misled(error)
+    {
+        return io_error(format!("opening the tables in {}", path.display()), cause);
+    }
+    let corrupt = |path: PathBuf, error: &Error| TablesError::Corrupt {
+        path: path.display().to_string(),
+        expected: "a readable table".to_owned(),
+        seen: error.to_string(),
+    };
+    let cache = Arc::new(Cache::with_capacity_bytes(0));
+    let files = fs::read_dir(path.join(TABLES)).into_iter().flatten().flatten();
+    for file in files.map(|file| file.path()) {
+        // The checksum and the numbers are only noted, not looked at.
+        let (checksum, cache) = (Checksum::from_raw(0), cache.clone());
+        let table = Table::recover(file.clone(), checksum, 0, 0, cache, None, true, true);
+        if let Err(error) = table {
+            return corrupt(file, &error);
+        }
+    }
+    corrupt(path.join(TABLES), error)
 }
 
 fn io_error(doing: String, error: &io::Error) -> TablesError {

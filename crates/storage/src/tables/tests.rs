@@ -328,6 +328,40 @@ fn tables_that_are_gone_are_not_made_anew() {
     assert!(matches!(error, TablesError::Corrupt { .. }), "{error}");
 }
 
+/// Needs a directory on a file system of a few MiB, for instance
+/// `mount -t tmpfs -o size=4m none DIR`, named by `UNDERPIN_SMALL_DIR`.
+#[test]
+#[ignore = "needs a small file system in UNDERPIN_SMALL_DIR"]
+fn a_full_disk_refuses_runs_and_goes_on_once_there_is_room() {
+    let small = PathBuf::from(std::env::var("UNDERPIN_SMALL_DIR").unwrap());
+    let scratch = Scratch(small.join("tables-of-a-test"));
+    let tables = LsmTables::create(&scratch.0, options()).unwrap();
+    let mut random = Random::new(2);
+    let mut run = |from: u64| -> Rows {
+        let mut noise = || Bytes::from((0..100).map(|_| random.u64() as u8).collect::<Vec<u8>>());
+        (from..from + 1000).map(|n| (key(1, n), Some(noise()))).collect()
+    };
+    let ballast = small.join("ballast");
+    std::fs::write(&ballast, vec![1; 1 << 20]).unwrap();
+    let mut from = 0;
+    loop {
+        match ingest(&tables, &run(from)) {
+            Ok(_) => from += 1000,
+            Err(TablesError::Full) => break,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    let files = std::fs::read_dir(scratch.0.join("tables")).unwrap().count();
+    assert_eq!(files, tables.stats().tables, "what was begun is gone");
+    let newest = tables.generation();
+    assert_eq!(tables.get(&[key(1, 1)], newest).unwrap().iter().flatten().count(), 1);
+    assert_eq!(tables.compact(newest, &BTreeSet::new()).err(), Some(TablesError::Full));
+    std::fs::remove_file(&ballast).unwrap();
+    ingest(&tables, &run(from)).unwrap();
+    drop(tables);
+    LsmTables::open(&scratch.0, options()).unwrap().verify().unwrap();
+}
+
 #[test]
 fn a_run_that_was_only_prepared_is_lost_in_a_crash() {
     let tables = ModelTables::new();

@@ -342,6 +342,9 @@ struct Spare {
     file: FileId,
 }
 
+/// Calls of [`Wal::maintain`] between two tries to make a spare on a full disk.
+const FULL_PAUSE: u32 = 16;
+
 /// A spare being filled with zeros.
 #[derive(Debug)]
 struct Filling {
@@ -359,6 +362,9 @@ pub struct Wal {
     segments: VecDeque<Segment>,
     spares: Vec<Spare>,
     filling: Option<Filling>,
+    /// The disk was found full; how many calls of [`Wal::maintain`] to let pass before trying
+    /// again, since a try writes up to a segment of zeros.
+    full_for: u32,
     spare_names: u64,
     head: Position,
     durable: Position,
@@ -428,7 +434,8 @@ impl Wal {
 
     /// Does a bounded piece of housekeeping when everything is durable: releases segments, fills
     /// spares with zeros, copies entries to the head. `true` asks for another call soon (and for a
-    /// sync before it, if [`Wal::needs_sync`]). To be called after syncs and when idle.
+    /// sync before it, if [`Wal::needs_sync`]). To be called after syncs, and every
+    /// 100 ms or so when idle: a log that found the disk full tries again in one of these calls.
     pub fn maintain(&mut self) -> Result<bool, WalError> {
         self.healthy()?;
         if self.needs_sync() {
@@ -699,7 +706,7 @@ impl Wal {
     fn make_spare(&mut self) -> Result<(), WalError> {
         let before = self.spares.len();
         while self.spares.len() == before {
-            if !self.fill(u64::MAX)? {
+            if self.full_for > 0 || !self.fill(u64::MAX)? {
                 return Err(WalError::Full);
             }
         }
@@ -709,6 +716,10 @@ impl Wal {
     /// Does a piece of work on the spares, if one is wanted and the disk has room.
     fn fill_spare(&mut self) -> Result<bool, WalError> {
         if self.spares.len() >= self.options.spares.max(1) {
+            return Ok(false);
+        }
+        if self.full_for > 0 {
+            self.full_for -= 1;
             return Ok(false);
         }
         self.fill(self.options.step_bytes as u64)
@@ -721,7 +732,7 @@ impl Wal {
             let name = format!("{WAL_DIRECTORY}/new-{:04}", self.spare_names);
             match self.disk.create(&name) {
                 Ok(file) => self.filling = Some(Filling { name, file, filled: 0 }),
-                Err(error) if is_full(&error) => return Ok(false),
+                Err(error) if is_full(&error) => return self.give_up_filling(),
                 Err(error) => return self.poison_on(Err(error), || format!("creating {name}")),
             }
         }
@@ -737,6 +748,7 @@ impl Wal {
 
     /// Gives the space back, so that others may use it to recover.
     fn give_up_filling(&mut self) -> Result<bool, WalError> {
+        self.full_for = FULL_PAUSE;
         if let Some(filling) = self.filling.take() {
             self.disk.close(filling.file);
             let removed = self.disk.remove(&filling.name);

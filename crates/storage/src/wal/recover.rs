@@ -173,6 +173,7 @@ pub(super) fn open(disk: Box<dyn Disk>, options: WalOptions) -> Result<(Wal, Rec
         segments,
         spares: recovery.spares,
         filling: None,
+        full_for: 0,
         spare_names: recovery.spare_names,
         head,
         durable: head,

@@ -432,6 +432,31 @@ fn a_full_disk_is_survived_without_help() {
     assert_eq!(recovered.shards[&ShardId(1)].entries.len(), 5);
 }
 
+/// A refusal is cheap, and room that comes from elsewhere is found after a while.
+#[test]
+fn refusals_on_a_full_disk_write_nothing_and_new_room_is_found() {
+    let disk = new_disk();
+    let (mut wal, _) = reopen(&disk).unwrap();
+    disk.set_capacity(Some(disk.used() + 1000));
+    let news = [entries(1, 1, 1..=1, 900)];
+    assert!(matches!(wal.append(&news), Err(WalError::Full)));
+    disk.set_costs(crate::disk::DiskCosts { sync_ns: 1, access_ns: 1, kib_ns: 1 });
+    assert!(matches!(wal.append(&news), Err(WalError::Full)));
+    assert_eq!(disk.take_cost(), 0);
+    disk.set_capacity(None);
+    for _ in 0..100 {
+        wal.maintain().unwrap();
+    }
+    wal.append(&news).unwrap();
+}
+
+/// A log lives on a thread of its own.
+#[test]
+fn a_log_can_be_sent_to_another_thread() {
+    fn sendable<T: Send>() {}
+    sendable::<Wal>();
+}
+
 #[test]
 fn a_failed_sync_is_the_end() {
     let disk = new_disk();
