@@ -201,9 +201,23 @@ pub struct Dev {
 }
 
 impl Dev {
-    /// Starts one and waits until it serves.
+    /// Starts one with an empty folder and waits until it serves.
     pub fn start() -> Dev {
-        let folder = Folder::new("dev");
+        Dev::start_in(Folder::new("dev"))
+    }
+
+    /// Ends this one in good order and starts another with its data.
+    pub fn restart(mut self) -> Dev {
+        self.process.signal("TERM");
+        let status = self.process.wait(wait::READY);
+        assert!(status.success(), "underpin dev ended with {status}:\n{}", self.process.log());
+        let Dev { folder, process, .. } = self;
+        drop(process);
+        std::fs::remove_file(folder.join("log").with_extension("out")).expect("the old card");
+        Dev::start_in(folder)
+    }
+
+    fn start_in(folder: Folder) -> Dev {
         let port = place::ports(4).to_string();
         let mut command = Command::new(place::underpin());
         command.args(["dev", "--json", "--resp-port", &port, "--data"]);

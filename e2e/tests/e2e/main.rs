@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout)]
 
+mod dev;
 mod guide;
 mod harness;
 mod kill;
