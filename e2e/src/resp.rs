@@ -75,7 +75,8 @@ impl Outcome {
     pub fn of(reply: Reply) -> Outcome {
         match reply {
             Reply::Error(text) => match text.split(' ').next() {
-                Some("TRYAGAIN" | "CLUSTERDOWN") => Outcome::NotDone(text),
+                // LOADING is Redis', on its way up.
+                Some("TRYAGAIN" | "CLUSTERDOWN" | "LOADING") => Outcome::NotDone(text),
                 Some("UNKNOWN") => Outcome::Unknown(text),
                 _ => Outcome::Refused(text),
             },

@@ -92,24 +92,14 @@ impl Writers {
         writers
     }
 
-    /// Acknowledged writes of all.
-    pub fn acknowledged(&self) -> u64 {
-        self.progress.iter().map(|writer| writer.load(Ordering::Relaxed)).sum()
-    }
-
-    /// Waits until `count` more writes were acknowledged.
-    pub fn more(&self, count: u64) {
-        let goal = self.acknowledged() + count;
-        let what = format!("{count} more acknowledged writes");
-        wait::until(&what, wait::READY, || (self.acknowledged() >= goal).then_some(()));
-    }
-
     /// Waits until every single writer has had `count` more acknowledged: nobody hangs for good.
+    /// A writer that has met what should never be has ended; [`verify`] will tell.
     pub fn everyone(&self, count: u64) {
         let read = || self.progress.iter().map(|writer| writer.load(Ordering::Relaxed));
         let goals: Vec<u64> = read().map(|done| done + count).collect();
         wait::until(&format!("{count} more writes of every writer"), wait::READY, || {
-            read().zip(&goals).all(|(done, goal)| done >= *goal).then_some(())
+            let mut writers = read().zip(&goals).zip(&self.threads);
+            writers.all(|((done, goal), it)| done >= *goal || it.is_finished()).then_some(())
         });
     }
 

@@ -40,3 +40,29 @@ fn a_store_that_loses_an_acknowledged_write_is_found_out() {
     assert!(wrong[0].starts_with(&lost), "{wrong:?}");
     assert!(wrong[1].starts_with(&counter.name), "{wrong:?}");
 }
+
+/// Loads a Redis, kills it twice, and compares.
+fn complaints_after_kills(options: &[&str]) -> Vec<String> {
+    let mut redis = Redis::start(options);
+    let load = Writers::start(&[redis.address], 2);
+    for _ in 0..2 {
+        load.everyone(100);
+        redis.kill_and_restart();
+    }
+    load.everyone(100);
+    let diaries = load.finish();
+    assert!(diaries.iter().any(|diary| diary.unknown > 0), "no request met a kill: {diaries:?}");
+    writers::verify(redis.address, &diaries)
+}
+
+#[test]
+fn a_store_that_keeps_its_word_over_kills_passes() {
+    let wrong = complaints_after_kills(&["--appendonly", "yes", "--appendfsync", "always"]);
+    assert_eq!(wrong, [""; 0]);
+}
+
+#[test]
+fn a_store_that_forgets_when_killed_is_found_out() {
+    let wrong = complaints_after_kills(&[]);
+    assert!(wrong.len() >= 100, "only {wrong:?}");
+}
