@@ -67,7 +67,7 @@ impl Default for LsmOptions {
 const CURRENT: &str = "current";
 const TABLES: &str = "tables";
 
-/// Tables on disk. See the [module](self).
+/// Tables on disk, kept by the `lsm-tree` crate.
 pub struct LsmTables {
     tree: AnyTree,
     path: PathBuf,

@@ -329,6 +329,20 @@ pub struct WalStats {
     pub written_bytes: u64,
 }
 
+/// What an append may use on a full disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claim {
+    /// Nothing of the reserve.
+    Entries,
+    /// The reserve without its last part.
+    UrgentEntries,
+    /// Everything: without entries.
+    Marks,
+}
+
+/// The share of the last segment that only records without entries may use.
+const MARKS_SHARE: u64 = 8;
+
 #[derive(Debug)]
 struct Segment {
     number: u64,
@@ -403,13 +417,14 @@ impl Wal {
     ///
     /// Records without entries may use the reserve; entries may not, see [`Wal::append_urgent`].
     pub fn append(&mut self, records: &[Record]) -> Result<(), WalError> {
-        let urgent = !records.iter().any(|record| matches!(record, Record::Entries { .. }));
-        self.write(records, urgent)
+        self.write(records, Claim::Entries)
     }
 
-    /// Like [`Wal::append`] for entries that must pass on a full disk: those that free space.
+    /// Like [`Wal::append`] for entries that must pass on a full disk: those that free space. They
+    /// leave the last part of the reserve to records without entries, so that the compaction marks
+    /// that bring new room can always be written.
     pub fn append_urgent(&mut self, records: &[Record]) -> Result<(), WalError> {
-        self.write(records, true)
+        self.write(records, Claim::UrgentEntries)
     }
 
     /// Makes everything appended so far durable. If this fails, the log is poisoned.
@@ -541,13 +556,15 @@ impl Wal {
         payload_max(self.options.segment_bytes)
     }
 
-    fn write(&mut self, records: &[Record], urgent: bool) -> Result<(), WalError> {
+    fn write(&mut self, records: &[Record], claim: Claim) -> Result<(), WalError> {
         self.healthy()?;
         if records.is_empty() {
             return Ok(());
         }
+        let entries = records.iter().any(|record| matches!(record, Record::Entries { .. }));
+        let claim = if entries { claim } else { Claim::Marks };
         let batches = self.pack(records)?;
-        self.make_room(&batches, urgent)?;
+        self.make_room(&batches, claim)?;
         for (done, mut batch) in batches.into_iter().enumerate() {
             match self.put(&mut batch) {
                 Err(WalError::Full) if done > 0 => {
@@ -600,7 +617,7 @@ impl Wal {
     }
 
     /// Makes sure that `batches` can be placed, without writing any of them.
-    fn make_room(&mut self, batches: &[Batch], urgent: bool) -> Result<(), WalError> {
+    fn make_room(&mut self, batches: &[Batch], claim: Claim) -> Result<(), WalError> {
         let segment_bytes = self.options.segment_bytes;
         let mut at = self.head.offset;
         let mut room = self.current().bytes;
@@ -617,8 +634,12 @@ impl Wal {
             }
             at += bytes;
         }
-        let reserve = usize::from(!urgent);
+        let reserve = usize::from(claim == Claim::Entries);
         while self.spares.len() < rotations + reserve {
+            self.make_spare()?;
+        }
+        let last_part = room.saturating_sub(segment_bytes / MARKS_SHARE);
+        if claim == Claim::UrgentEntries && self.spares.len() == rotations && at > last_part {
             self.make_spare()?;
         }
         Ok(())
@@ -802,7 +823,7 @@ impl Wal {
         }
         let mut batch = Batch::new(self.options.owner, bytes);
         by_shard.iter().for_each(|(shard, entries)| batch.carried(*shard, entries));
-        match self.make_room(std::slice::from_ref(&batch), false) {
+        match self.make_room(std::slice::from_ref(&batch), Claim::Entries) {
             Err(WalError::Full) => return Ok(false),
             other => other?,
         }

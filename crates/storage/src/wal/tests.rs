@@ -432,6 +432,25 @@ fn a_full_disk_is_survived_without_help() {
     assert_eq!(recovered.shards[&ShardId(1)].entries.len(), 5);
 }
 
+/// Even entries that may use the reserve leave room for the mark that frees the log again.
+#[test]
+fn compaction_marks_fit_when_urgent_entries_do_not() {
+    for bytes in [30, 200, 900, 3000] {
+        let disk = new_disk();
+        let (mut wal, _) = reopen(&disk).unwrap();
+        disk.set_capacity(Some(4 * options().segment_bytes));
+        let mut index = 0;
+        while wal.append_urgent(&[entries(1, 1, index + 1..=index + 1, bytes)]).is_ok() {
+            index += 1;
+        }
+        for n in 0..4 {
+            wal.append(&[hard_state(1, n), log_start(1, 1, index - 4 + n)]).unwrap();
+        }
+        settle(&mut wal);
+        wal.append(&[entries(1, 1, index + 1..=index + 1, bytes)]).unwrap();
+    }
+}
+
 /// A refusal is cheap, and room that comes from elsewhere is found after a while.
 #[test]
 fn refusals_on_a_full_disk_write_nothing_and_new_room_is_found() {
