@@ -7,3 +7,4 @@ mod guide;
 mod harness;
 mod kill;
 mod oracle;
+mod redis_py;
