@@ -21,12 +21,12 @@ use base::{
     ShardId, Stamp, Term, Time, Wall,
 };
 use bytes::Bytes;
-use protocols::liveness::{self, Liveness};
-use protocols::raft::{
-    Body, Change, Context, Effect, Input, Message, Options, Raft, ReadId, Restored, Role,
-};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use underpin_protocols::liveness::{self, Liveness};
+use underpin_protocols::raft::{
+    Body, Change, Context, Effect, Input, Message, Options, Raft, ReadId, Restored, Role,
+};
 
 /// True wall time at the world's beginning.
 const EPOCH: u64 = 1_700_000_000 * SECOND;

@@ -27,7 +27,7 @@ impl Raft {
     }
 
     pub(super) fn election_deadline(&self, ctx: Context) -> Option<Mono> {
-        if !self.log.membership().votes(self.id) {
+        if !self.log.membership().votes(self.id) || self.removed {
             return None;
         }
         if self.asked_to_campaign && self.may_campaign(ctx) {
@@ -43,7 +43,7 @@ impl Raft {
             self.campaigns += 1;
             return self.ask_for_votes(ctx, true);
         }
-        if ctx.now.mono < self.election_at || self.binding.is_some() {
+        if ctx.now.mono < self.election_at || self.binding.is_some() || self.removed {
             return;
         }
         self.await_election(ctx.now.mono);
@@ -110,16 +110,40 @@ impl Raft {
             && !matches!(self.state, State::Leader(_))
             && !self.keeps_faith(ctx, from)
             && last >= self.log.end();
-        self.send(from, Body::PreVoted { round, granted });
+        let removed = self.was_removed(from, last);
+        self.send(from, Body::PreVoted { round, granted: granted && !removed, removed });
         self.unbound(from);
     }
 
-    pub(super) fn pre_voted(&mut self, ctx: Context, from: ReplicaId, round: u64, granted: bool) {
+    /// Whether the candidate's log falls short of what is committed, and the committed membership is
+    /// without it: it was removed, or a change that was to add it came to nothing.
+    fn was_removed(&self, candidate: ReplicaId, last: Position) -> bool {
+        let term = self.log.term_at(self.commit).expect("what is committed is in the log");
+        self.log.membership_index() <= self.commit
+            && last < Position { term, index: self.commit }
+            && self.log.membership().node_of(candidate).is_none()
+    }
+
+    pub(super) fn pre_voted(
+        &mut self,
+        ctx: Context,
+        from: ReplicaId,
+        round: u64,
+        granted: bool,
+        removed: bool,
+    ) {
         let State::PreCandidate(campaign) = &mut self.state else { return };
-        if campaign.round == round {
-            campaign.votes.insert(from, granted);
-            self.count_pre_votes(ctx);
+        if campaign.round != round {
+            return;
         }
+        campaign.votes.insert(from, granted);
+        if removed {
+            // Nobody will ever vote for us, nor feed us: keep quiet, unless a leader shows up after
+            // all.
+            self.removed = true;
+            self.state = State::Follower;
+        }
+        self.count_pre_votes(ctx);
     }
 
     fn count_pre_votes(&mut self, ctx: Context) {
@@ -229,6 +253,7 @@ impl Raft {
         self.heard_at = ctx.now.mono;
         self.await_election(ctx.now.mono);
         self.asked_to_campaign = false;
+        self.removed = false;
         // A new leader has the votes of a quorum: what was promised to an earlier one is moot.
         if self.binding.as_ref().is_some_and(|binding: &Binding| binding.term < self.term) {
             self.binding = None;

@@ -44,6 +44,8 @@ pub enum Body {
         round: u64,
         /// Yes or no.
         granted: bool,
+        /// The asker's log falls short of what is committed, and it is no member there.
+        removed: bool,
     },
     /// Vote for me in this term.
     Vote {
@@ -177,10 +179,11 @@ impl Body {
                 out.u64(*round);
                 last.encode(out);
             }
-            Body::PreVoted { round, granted } => {
+            Body::PreVoted { round, granted, removed } => {
                 out.u8(1);
                 out.u64(*round);
                 out.bool(*granted);
+                out.bool(*removed);
             }
             Body::Vote { last, transfer } => {
                 out.u8(2);
@@ -242,7 +245,11 @@ impl Body {
     fn decode(reader: &mut Reader) -> Result<Body, DecodeError> {
         Ok(match reader.u8()? {
             0 => Body::PreVote { round: reader.u64()?, last: Position::decode(reader)? },
-            1 => Body::PreVoted { round: reader.u64()?, granted: reader.bool()? },
+            1 => Body::PreVoted {
+                round: reader.u64()?,
+                granted: reader.bool()?,
+                removed: reader.bool()?,
+            },
             2 => Body::Vote { last: Position::decode(reader)?, transfer: reader.bool()? },
             3 => Body::Voted { granted: reader.bool()? },
             4 => Body::Append {

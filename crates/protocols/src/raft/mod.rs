@@ -356,6 +356,8 @@ pub struct Raft {
     released: Term,
     /// Followers that have to be told that this replica leads no more.
     releasing: BTreeMap<ReplicaId, Releasing>,
+    /// Someone who knows said that we are no member any more.
+    removed: bool,
     stopped: bool,
 
     /// Proposals or reads wait for a flush.
@@ -468,6 +470,8 @@ pub struct Status {
     pub progress: BTreeMap<ReplicaId, Progress>,
     /// Whether followers must still be told that this replica leads no more.
     pub releasing: bool,
+    /// Whether this replica was told that it is no member any more.
+    pub removed: bool,
     /// To whom leadership is being handed over.
     pub transferring: Option<ReplicaId>,
 }
@@ -526,6 +530,7 @@ impl Raft {
             binding: None,
             released: Term(0),
             releasing: BTreeMap::new(),
+            removed: false,
             stopped: false,
             unflushed: false,
             out: Vec::new(),
@@ -715,6 +720,7 @@ impl Raft {
             membership_committed: self.log.membership_index() <= self.commit,
             progress: leader.map(|leader| leader.progress.clone()).unwrap_or_default(),
             releasing: !self.releasing.is_empty(),
+            removed: self.removed,
             transferring: leader.and_then(|leader| leader.transfer.as_ref().map(|t| t.to)),
         }
     }
@@ -750,7 +756,9 @@ impl Raft {
             return self.answer_the_past(ctx, from, body);
         }
         match body {
-            Body::PreVoted { round, granted } => self.pre_voted(ctx, from, round, granted),
+            Body::PreVoted { round, granted, removed } => {
+                self.pre_voted(ctx, from, round, granted, removed);
+            }
             Body::Vote { last, transfer } => self.vote_asked(ctx, from, last, transfer),
             Body::Voted { granted } => self.voted(ctx, from, granted),
             Body::Append { prev, commit, keep, entries } => {
