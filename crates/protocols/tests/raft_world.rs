@@ -514,7 +514,9 @@ impl World {
             Effect::Send { to, message } => {
                 let known = self.raft(id, replica).membership().node_of(to);
                 if let Some(node) = known.or_else(|| self.home_of(to)) {
-                    self.raft_messages += 1;
+                    if self.is_member(replica) {
+                        self.raft_messages += 1;
+                    }
                     self.send(id, node, Event::Raft { from: replica, to, message });
                 }
             }
@@ -539,6 +541,13 @@ impl World {
                 self.log(|| format!("{replica} sees {membership:?}"));
             }
         }
+    }
+
+    /// Replicas that were removed while they were away may ask in vain; whoever places replicas
+    /// cleans them up.
+    fn is_member(&self, replica: ReplicaId) -> bool {
+        let latest = self.truth.memberships.last_key_value();
+        latest.is_some_and(|(_, membership)| membership.node_of(replica).is_some())
     }
 
     fn home_of(&self, replica: ReplicaId) -> Option<NodeId> {

@@ -10,6 +10,9 @@ use base::{EntryKind, Mono, ReplicaId, Term};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
+/// Election timeouts that a replica waits which was told that it is no member: half a minute.
+const REMOVED_PAUSES: u64 = 100;
+
 /// A candidate's tally.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Campaign {
@@ -27,7 +30,7 @@ impl Raft {
     }
 
     pub(super) fn election_deadline(&self, ctx: Context) -> Option<Mono> {
-        if !self.log.membership().votes(self.id) || self.removed {
+        if !self.log.membership().votes(self.id) {
             return None;
         }
         if self.asked_to_campaign && self.may_campaign(ctx) {
@@ -43,7 +46,7 @@ impl Raft {
             self.campaigns += 1;
             return self.ask_for_votes(ctx, true);
         }
-        if ctx.now.mono < self.election_at || self.binding.is_some() || self.removed {
+        if ctx.now.mono < self.election_at || self.binding.is_some() {
             return;
         }
         self.await_election(ctx.now.mono);
@@ -65,6 +68,7 @@ impl Raft {
 
     fn ask_for_pre_votes(&mut self, ctx: Context) {
         self.leader = None;
+        self.removed = false;
         self.campaigns += 1;
         let round = self.campaigns;
         let votes = [(self.id, true)].into();
@@ -110,7 +114,7 @@ impl Raft {
             && !matches!(self.state, State::Leader(_))
             && !self.keeps_faith(ctx, from)
             && last >= self.log.end();
-        let removed = self.was_removed(from, last);
+        let removed = self.removed || self.was_removed(from, last);
         self.send(from, Body::PreVoted { round, granted: granted && !removed, removed });
         self.unbound(from);
     }
@@ -138,10 +142,11 @@ impl Raft {
         }
         campaign.votes.insert(from, granted);
         if removed {
-            // Nobody will ever vote for us, nor feed us: keep quiet, unless a leader shows up after
-            // all.
+            // Nobody will ever vote for us, nor feed us: keep quiet for long, unless a leader shows
+            // up after all.
             self.removed = true;
             self.state = State::Follower;
+            self.election_at = Mono(ctx.now.mono.0 + REMOVED_PAUSES * self.options.election_ns_max);
         }
         self.count_pre_votes(ctx);
     }

@@ -356,7 +356,7 @@ pub struct Raft {
     released: Term,
     /// Followers that have to be told that this replica leads no more.
     releasing: BTreeMap<ReplicaId, Releasing>,
-    /// Someone who knows said that we are no member any more.
+    /// Someone who knows said that we are no member any more: campaigns become rare.
     removed: bool,
     stopped: bool,
 
@@ -752,7 +752,8 @@ impl Raft {
             }
             self.adopt(ctx, term);
         }
-        if term < self.term {
+        // Voters of an earlier term may answer a pre-vote: the question changed nobody's term.
+        if term < self.term && !matches!(body, Body::PreVoted { .. }) {
             return self.answer_the_past(ctx, from, body);
         }
         match body {

@@ -89,8 +89,12 @@ impl Raft {
             *sent = true;
         }
         let Some(term) = self.log.term_at(prev) else {
+            // Compacted. While the follower is away the probe counts as sent, and is overdue as soon
+            // as it is back.
+            let needed = Feed::Snapshot { index: None };
+            let progress = self.progress_mut(to).expect("just seen");
+            progress.feed = if reachable { needed } else { Feed::Probe { sent: true } };
             if reachable {
-                self.progress_mut(to).expect("just seen").feed = Feed::Snapshot { index: None };
                 self.out.push(Effect::NeedSnapshot { to });
             }
             return;
