@@ -514,7 +514,7 @@ impl World {
             Effect::Send { to, message } => {
                 let known = self.raft(id, replica).membership().node_of(to);
                 if let Some(node) = known.or_else(|| self.home_of(to)) {
-                    if self.is_member(replica) {
+                    if self.is_member(replica) && self.is_member(to) {
                         self.raft_messages += 1;
                     }
                     self.send(id, node, Event::Raft { from: replica, to, message });
@@ -821,7 +821,9 @@ impl World {
             self.proposals += 1;
             let mut data = self.proposals.to_le_bytes().to_vec();
             data.resize(8 + self.random.below(100) as usize, 0);
-            self.call(node, replica, |raft, ctx, _| raft.propose(ctx, Bytes::from(data)).is_ok());
+            self.call(node, replica, |raft, ctx, _| {
+                raft.propose(ctx, Bytes::from(data), 1).is_ok()
+            });
         }
         self.call(node, replica, |raft, ctx, effects| raft.flush(ctx, effects));
         self.plan_wake(node);
@@ -1007,7 +1009,7 @@ fn raft_keeps_its_promises_under_every_seed() {
         Some(from.parse().ok()?..to.parse().ok()?)
     });
     let mut stats = Stats::default();
-    for seed in seeds.unwrap_or(0..300) {
+    for seed in seeds.unwrap_or(0..500) {
         stats.add(&run(seed));
     }
     #[allow(clippy::print_stdout)]

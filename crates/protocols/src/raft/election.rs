@@ -10,8 +10,8 @@ use base::{EntryKind, Mono, ReplicaId, Term};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// Election timeouts that a replica waits which was told that it is no member: half a minute.
-const REMOVED_PAUSES: u64 = 100;
+/// Election timeouts that a replica waits which was told that it is no member: about ten seconds.
+const REMOVED_PAUSES: u64 = 30;
 
 /// A candidate's tally.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -114,7 +114,7 @@ impl Raft {
             && !matches!(self.state, State::Leader(_))
             && !self.keeps_faith(ctx, from)
             && last >= self.log.end();
-        let removed = self.removed || self.was_removed(from, last);
+        let removed = self.was_removed(from, last);
         self.send(from, Body::PreVoted { round, granted: granted && !removed, removed });
         self.unbound(from);
     }

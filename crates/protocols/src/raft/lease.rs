@@ -179,7 +179,8 @@ impl Raft {
         } else if until > now {
             Some(until)
         } else {
-            Some(Mono(leader.alone_since.unwrap_or(now).0 + self.options.election_ns_max))
+            let over = leader.alone_since.map(|at| Mono(at.0 + self.options.election_ns_max));
+            Some(over.unwrap_or(now))
         };
         let binds = leader.progress.values().filter_map(|progress| {
             let grant = ctx.liveness.supported_by(progress.node, now)?;

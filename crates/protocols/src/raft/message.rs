@@ -305,3 +305,128 @@ fn check_entries(term: Term, prev: Position, entries: &[Entry]) -> Result<(), De
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::{Random, Stamp};
+    use bytes::Bytes;
+
+    fn entry(term: u64, index: u64) -> Entry {
+        Entry {
+            term: Term(term),
+            index: Index(index),
+            stamp: Stamp(index),
+            kind: EntryKind::Command,
+            data: Bytes::from_static(b"x"),
+        }
+    }
+
+    fn append(prev: (u64, u64), entries: Vec<Entry>) -> Message {
+        let prev = Position { term: Term(prev.0), index: Index(prev.1) };
+        let (commit, keep) = (Index(1), Index(2));
+        Message { term: Term(5), body: Body::Append { prev, commit, keep, entries } }
+    }
+
+    fn every_message() -> Vec<Message> {
+        let last = Position { term: Term(3), index: Index(9) };
+        let epoch = SupportEpoch { boot: 7, counter: 8 };
+        let bodies = [
+            Body::PreVote { round: 4, last },
+            Body::PreVoted { round: 4, granted: true, removed: false },
+            Body::Vote { last, transfer: true },
+            Body::Voted { granted: false },
+            Body::Appended { matched: Index(6), commit: Index(5) },
+            Body::Rejected { prev: Index(6), hint: last },
+            Body::ReadRound { round: 1 },
+            Body::ReadAnswer { round: 1 },
+            Body::Bind { node: NodeId(2), epoch },
+            Body::Bound { epoch },
+            Body::Release { led: Term(4) },
+            Body::Released { led: Term(4) },
+            Body::TimeoutNow,
+            Body::Newer,
+        ];
+        let messages = bodies.into_iter().map(|body| Message { term: Term(5), body });
+        messages.chain([append((3, 9), vec![entry(4, 10), entry(5, 11)])]).collect()
+    }
+
+    fn encode(message: &Message) -> Bytes {
+        let mut out = Writer::new();
+        message.encode(&mut out);
+        out.finish()
+    }
+
+    #[test]
+    fn messages_read_back_and_no_prefix_of_them_does() {
+        for message in every_message() {
+            let bytes = encode(&message);
+            let mut reader = Reader::new(bytes.clone());
+            assert_eq!(Message::decode(&mut reader), Ok(message));
+            reader.end().unwrap();
+            for cut in 0..bytes.len() {
+                assert!(Message::decode(&mut Reader::new(bytes.slice(..cut))).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn these_bytes_are_what_peers_of_other_versions_expect() {
+        let hex = |message: &Message| {
+            let hex = encode(message).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            hex.replace("00000000000000", "~")
+        };
+        let seen: Vec<String> = every_message().iter().map(hex).collect();
+        // Seven zero bytes are written ~.
+        assert_eq!(
+            seen,
+            [
+                "05~0004~03~09~",
+                "05~0104~0100",
+                "05~0203~09~01",
+                "05~0300",
+                "05~0506~05~",
+                "05~0606~03~09~",
+                "05~0701~",
+                "05~0801~",
+                "05~0902~07~08~",
+                "05~0a07~08~",
+                "05~0b04~",
+                "05~0c04~",
+                "05~0d",
+                "05~0e",
+                "05~0403~09~01~02~02000000\
+                 04~0a~0a~010100000078\
+                 05~0b~0b~010100000078",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_no_correct_peer_sends_is_refused() {
+        let refused = |message: Message| Message::decode(&mut Reader::new(encode(&message)));
+        assert!(refused(append((3, 9), vec![entry(4, 11)])).is_err(), "a gap");
+        assert!(refused(append((3, 9), vec![entry(2, 10)])).is_err(), "a term that goes back");
+        assert!(refused(append((3, 9), vec![entry(6, 10)])).is_err(), "a later term's entry");
+        let mut twice = vec![entry(4, 10), entry(4, 11)];
+        twice[1].stamp = twice[0].stamp;
+        assert!(refused(append((3, 9), twice)).is_err(), "a stamp that stands still");
+        let mut membership = entry(4, 10);
+        membership.kind = EntryKind::Membership;
+        assert!(refused(append((3, 9), vec![membership])).is_err(), "no membership");
+        assert!(refused(append((3, u64::MAX), Vec::new())).is_err(), "an index out of bounds");
+    }
+
+    #[test]
+    fn random_bytes_are_refused_or_read_without_harm() {
+        let mut random = Random::new(1);
+        for _ in 0..20_000 {
+            let length = random.below(80) as usize;
+            let mut bytes: Vec<u8> = (0..length).map(|_| random.below(4) as u8).collect();
+            if let Some(tag) = bytes.get_mut(8) {
+                *tag = random.below(16) as u8;
+            }
+            let _ = Message::decode(&mut Reader::new(Bytes::from(bytes)));
+        }
+    }
+}
