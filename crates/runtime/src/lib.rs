@@ -1,6 +1,6 @@
 //! The real world: sockets, threads, timers, files.
 //!
-//! [`start_opened`] runs one node on its data directory: it lives on one thread that owns the node
+//! [`start`] runs one node: it opens the data directory, and lives on one thread that owns the node
 //! and its sockets, with three helper threads for what waits on a disk. The module `driver` is
 //! that thread, `helpers` the others; [`clock`] and [`metrics`] are what their names say.
 //!
@@ -33,7 +33,7 @@ mod server;
 pub use clock::ClockTest;
 pub use cluster::{Cluster, LinkStatus};
 pub use metrics::Metrics;
-pub use open::Opened;
+pub use open::{DiskOptions, Opened, format};
 pub use options::{Bind, Limits, ServerOptions};
-pub use server::{Exit, GatewaySetup, Server, StartError, start_opened};
+pub use server::{Exit, GatewaySetup, Server, StartError, start, start_opened};
 pub use wire::peer::{LinkKind, Secret};

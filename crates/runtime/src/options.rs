@@ -1,6 +1,7 @@
 //! What can be set about a running node.
 
 use crate::clock::ClockTest;
+use crate::open::DiskOptions;
 use base::NodeId;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -33,6 +34,8 @@ pub struct ServerOptions {
     pub secret: Secret,
     /// Bends the wall clock, for tests.
     pub clock: ClockTest,
+    /// How the disk is used.
+    pub disk: DiskOptions,
     /// Settings of the node itself.
     pub node: node::Options,
     /// What a node spends on others at most.

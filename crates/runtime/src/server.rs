@@ -5,7 +5,7 @@ use crate::cluster::{Cluster, Command};
 use crate::driver::{self, Setup, World};
 use crate::helpers::{Helpers, panic_text};
 use crate::metrics::Metrics;
-use crate::open::Opened;
+use crate::open::{self, Opened};
 use crate::options::{Bind, ServerOptions};
 use base::{ClusterId, Incarnation, NodeId};
 use node::api::{Gateway, Status};
@@ -125,6 +125,16 @@ impl End {
         };
         exit.clone()
     }
+}
+
+/// Starts a node on its formatted data directory. `gateway` is called on the node's thread.
+pub fn start(
+    options: ServerOptions,
+    gateway: impl FnOnce(GatewaySetup) -> Box<dyn Gateway> + Send + 'static,
+) -> Result<Server, StartError> {
+    let opened = open::open(&options.data, &options.disk)
+        .map_err(|text| StartError::Data { path: options.data.clone(), text })?;
+    start_opened(opened, options, gateway)
 }
 
 /// Starts a node on what was opened. `gateway` is called on the node's thread.

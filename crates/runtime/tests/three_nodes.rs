@@ -35,7 +35,7 @@ fn a_pipeline_is_answered_in_order_and_shares_syncs() {
     client.ask_until("set k 0", "[Done]");
     let metrics = trio.servers[&trio.leader()].metrics();
     let before = metrics.log_syncs.get();
-    let lines: String = (0..500).map(|n| format!("set k {n}\nget k\n")).collect();
+    let lines: String = (0..500).map(|n| format!("set k{n} {n}\nget k{n}\n")).collect();
     client.send(lines.trim_end());
     for n in 0..500 {
         assert_eq!(client.line(), "[Done]");

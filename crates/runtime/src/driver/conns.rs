@@ -121,7 +121,7 @@ impl Shared {
     async fn attend(self: Rc<Self>, conn: Rc<Conn>, mut read: OwnedReadHalf) {
         poll_fn(|cx| self.poll_conn(cx, &conn, &mut read)).await;
         let core = &mut *self.core.borrow_mut();
-        core.held -= self.held(&conn);
+        self.change_kept(core, &conn, |_, kept| *kept = BytesMut::new());
         core.conns.remove(&conn.id);
         core.gateway.close(conn.id, &mut core.inputs.clients);
         self.world.metrics.connections.set(core.conns.len() as u64);
@@ -174,14 +174,21 @@ impl Shared {
         Poll::Pending
     }
 
-    fn wants_bytes(&self, core: &Core, conn: &Conn) -> bool {
+    fn wants_bytes(&self, core: &mut Core, conn: &Conn) -> bool {
         let limits = &self.world.limits;
         let kept = conn.kept.borrow().len();
-        let allowed = match conn.quiet() && core.held < limits.input_bytes_all {
-            true => limits.frame_bytes_max,
-            false => limits.input_bytes,
-        };
-        !conn.ended.get() && kept < allowed
+        if conn.ended.get() || kept >= limits.frame_bytes_max {
+            return false;
+        }
+        kept < limits.input_bytes || conn.quiet() && self.may_grow(core, conn)
+    }
+
+    /// Whether an unfinished frame may take more of the budget that all share. When that is spent,
+    /// one connection at a time goes on regardless, or frames that are all half there would wait for
+    /// each other for ever.
+    fn may_grow(&self, core: &mut Core, conn: &Conn) -> bool {
+        core.held < self.world.limits.input_bytes_all
+            || *core.grows_first.get_or_insert(conn.id) == conn.id
     }
 
     /// The first `bytes` of the scratch buffer came from `conn`; none: it will send no more.
@@ -209,19 +216,16 @@ impl Shared {
 
     /// Keeps a part of the scratch buffer.
     fn keep(&self, core: &mut Core, conn: &Conn, from: usize, to: usize) {
-        core.held -= self.held(conn);
-        conn.kept.borrow_mut().extend_from_slice(&core.scratch[from..to]);
-        core.held += self.held(conn);
-        self.world.metrics.client_bytes_held.set(core.held as u64);
+        self.change_kept(core, conn, |core, kept| {
+            kept.extend_from_slice(&core.scratch[from..to]);
+        });
     }
 
     /// Offers the gateway what is kept.
     fn offer(&self, core: &mut Core, now: Time, conn: &Conn) {
-        core.held -= self.held(conn);
         let from = core.inputs.clients.len();
-        {
-            let mut kept = conn.kept.borrow_mut();
-            let taken = core.gateway.receive(now, conn.id, &kept, &mut core.inputs.clients);
+        self.change_kept(core, conn, |core, kept| {
+            let taken = core.gateway.receive(now, conn.id, kept, &mut core.inputs.clients);
             kept.advance(taken);
             if taken > 0 || kept.is_empty() {
                 conn.taken.set(now);
@@ -229,14 +233,35 @@ impl Shared {
             if kept.is_empty() {
                 *kept = BytesMut::new(); // A large frame's memory is not kept.
             }
-        }
-        core.held += self.held(conn);
+        });
         self.note_requests(core, from);
     }
 
-    /// What a connection takes of the budget that all share.
-    fn held(&self, conn: &Conn) -> usize {
-        conn.kept.borrow().len().saturating_sub(self.world.limits.input_bytes)
+    /// Changes what is kept of a connection, and accounts for it.
+    fn change_kept(
+        &self,
+        core: &mut Core,
+        conn: &Conn,
+        change: impl FnOnce(&mut Core, &mut BytesMut),
+    ) {
+        let limits = &self.world.limits;
+        let beyond = |kept: &BytesMut| kept.len().saturating_sub(limits.input_bytes);
+        let was_spent = core.held >= limits.input_bytes_all;
+        {
+            let mut kept = conn.kept.borrow_mut();
+            core.held -= beyond(&kept);
+            change(core, &mut kept);
+            core.held += beyond(&kept);
+            if beyond(&kept) == 0 && core.grows_first == Some(conn.id) {
+                core.grows_first = None;
+            }
+        }
+        self.world.metrics.client_bytes_held.set(core.held as u64);
+        if was_spent && (core.held < limits.input_bytes_all || core.grows_first.is_none()) {
+            for conn in core.conns.values() {
+                conn.wake(); // It may be its turn to grow.
+            }
+        }
     }
 
     /// Remembers what the gateway asked for since the list had `from` entries.
@@ -343,8 +368,7 @@ impl Shared {
         Ok(true)
     }
 
-    /// Ends connections that make no progress, and lets those go on that waited for the common
-    /// budget.
+    /// Ends connections that make no progress.
     pub(super) fn sweep_conns(&self, now: Time) {
         let core = &mut *self.core.borrow_mut();
         let stall_ns = self.world.limits.stall_ms * base::time::MILLISECOND;
@@ -358,8 +382,6 @@ impl Shared {
                 tracing::info!(conn = %conn.id, why, "a client's connection was closed");
                 self.world.metrics.connections_stalled.one();
                 conn.end();
-            } else if conn.kept.borrow().len() >= self.world.limits.input_bytes {
-                conn.wake();
             }
         }
     }

@@ -129,10 +129,9 @@ impl Shared {
         });
         for (peer, (incarnation, address)) in wanted {
             for kind in [LinkKind::Normal, LinkKind::Bulk] {
-                if !core.links.contains_key(&(peer, kind)) {
-                    let link = self.dial(peer, kind, incarnation, address.clone());
-                    core.links.insert((peer, kind), link);
-                }
+                core.links
+                    .entry((peer, kind))
+                    .or_insert_with(|| self.dial(peer, kind, incarnation, address.clone()));
             }
         }
         self.publish(core);

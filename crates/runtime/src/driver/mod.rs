@@ -119,8 +119,10 @@ struct Core {
     helpers: Helpers,
     conns: BTreeMap<ConnId, Rc<Conn>>,
     conn_next: u64,
-    /// Bytes of unfinished frames over all connections.
+    /// Bytes kept beyond `input_bytes` over all connections: of unfinished frames.
     held: usize,
+    /// The one connection whose frame may grow although the budget for them is spent.
+    grows_first: Option<ConnId>,
     calls: Calls,
     links: BTreeMap<(NodeId, LinkKind), Rc<Link>>,
     incoming: BTreeMap<(NodeId, LinkKind), Incoming>,
@@ -153,6 +155,7 @@ async fn drive(setup: Setup) -> Exit {
         conns: BTreeMap::new(),
         conn_next: 1,
         held: 0,
+        grows_first: None,
         calls: Calls::default(),
         links: BTreeMap::new(),
         incoming: BTreeMap::new(),

@@ -12,12 +12,9 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-use storage::disk::RealDisk;
-use storage::tables::ModelTables;
-use storage::wal::{Wal, WalOptions};
-use underpin_runtime::{Bind, Limits, Opened, Secret, Server, ServerOptions, start_opened};
+use storage::wal::WalOptions;
+use underpin_runtime::{Bind, DiskOptions, Limits, Secret, Server, ServerOptions, format, start};
 
 /// Output beyond which the double stops taking input.
 const OUTPUT_MAX: usize = 256 << 10;
@@ -146,7 +143,6 @@ impl Gateway for Lines {
 pub struct Trio {
     pub root: PathBuf,
     pub servers: BTreeMap<NodeId, Server>,
-    tables: BTreeMap<NodeId, Arc<ModelTables>>,
     pub members: BTreeMap<NodeId, String>,
     pub limits: Limits,
 }
@@ -165,14 +161,10 @@ impl Trio {
             .iter()
             .map(|(id, listener)| (*id, listener.local_addr().unwrap().to_string()))
             .collect();
-        let mut trio =
-            Trio { root, servers: BTreeMap::new(), tables: BTreeMap::new(), members, limits };
+        let mut trio = Trio { root, servers: BTreeMap::new(), members, limits };
         for (id, listener) in listeners {
-            let directory = trio.directory(id);
-            std::fs::create_dir_all(&directory).unwrap();
-            Wal::create(&mut RealDisk::new(&directory), &trio.wal(id)).unwrap();
-            trio.tables.insert(id, Arc::new(ModelTables::new()));
-            trio.run(id, Bind::Listener(listener), true, trio.secret());
+            format(&trio.directory(id), &trio.identity(id), &trio.disk()).unwrap();
+            trio.run(id, Bind::Listener(listener), trio.secret());
         }
         trio
     }
@@ -181,12 +173,24 @@ impl Trio {
         Secret::from_text("three nodes")
     }
 
-    fn directory(&self, id: NodeId) -> PathBuf {
+    fn identity(&self, id: NodeId) -> Identity {
+        Identity {
+            cluster: ClusterId(7),
+            node: id,
+            incarnation: Incarnation(100 + id.0),
+            founder: true,
+            members: self.members.clone(),
+        }
+    }
+
+    pub fn directory(&self, id: NodeId) -> PathBuf {
         self.root.join(id.to_string())
     }
 
-    fn wal(&self, id: NodeId) -> WalOptions {
-        WalOptions { segment_bytes: 8 << 20, owner: 100 + id.0, ..WalOptions::default() }
+    /// Small segments, so that starting is quick.
+    fn disk(&self) -> DiskOptions {
+        let wal = WalOptions { segment_bytes: 8 << 20, spares: 1, ..WalOptions::default() };
+        DiskOptions { wal, ..DiskOptions::default() }
     }
 
     /// Starts a node that was ended on its old address.
@@ -196,30 +200,17 @@ impl Trio {
 
     pub fn restart_with(&mut self, id: NodeId, secret: Secret) {
         let address: SocketAddr = self.members[&id].parse().unwrap();
-        self.run(id, Bind::Address(address), false, secret);
+        self.run(id, Bind::Address(address), secret);
     }
 
-    fn run(&mut self, id: NodeId, peer: Bind, fresh: bool, secret: Secret) {
-        let directory = self.directory(id);
-        let (wal, recovered) =
-            Wal::open(Box::new(RealDisk::new(&directory)), self.wal(id)).unwrap();
-        let opened = Opened {
-            lock: Box::new(()),
-            identity: Identity {
-                cluster: ClusterId(7),
-                node: id,
-                incarnation: Incarnation(100 + id.0),
-                founder: true,
-                members: self.members.clone(),
-            },
-            wal,
-            recovered,
-            tables: self.tables[&id].clone(),
-            system_rows: Vec::new(),
-            fresh,
-        };
-        let options = ServerOptions {
-            data: directory,
+    fn run(&mut self, id: NodeId, peer: Bind, secret: Secret) {
+        self.servers.insert(id, start(self.options(id, peer, secret), |_| gateway()).unwrap());
+    }
+
+    pub fn options(&self, id: NodeId, peer: Bind, secret: Secret) -> ServerOptions {
+        ServerOptions {
+            data: self.directory(id),
+            disk: self.disk(),
             clients: vec![Bind::Address("127.0.0.1:0".parse().unwrap())],
             peer,
             peers: BTreeMap::new(),
@@ -229,8 +220,7 @@ impl Trio {
             node: node::Options::default(),
             limits: self.limits.clone(),
             version: "test".into(),
-        };
-        self.servers.insert(id, start_opened(opened, options, |_| gateway()).unwrap());
+        }
     }
 
     pub fn client(&self, id: NodeId) -> Client {
