@@ -1,24 +1,9 @@
 //! What goes into a node and what comes out of it.
 
 use crate::api::{Answer, FromConn, Push};
-use base::{Bytes, ClusterId, Incarnation, KeyRange, NodeId};
+use base::{Bytes, Incarnation, KeyRange, NodeId};
 use std::collections::BTreeMap;
-
-/// Who a node is, as its data directory says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// The node.
-    pub node: NodeId,
-    /// The directory's life.
-    pub incarnation: Incarnation,
-    /// Whether the directory was formatted for a new cluster: its node holds the first replicas of
-    /// every shard. Another joins with none and is given its replicas by the shards' leaders.
-    pub founder: bool,
-    /// The founding members and their peer addresses, this node among them.
-    pub members: BTreeMap<NodeId, String>,
-}
+use storage::directory::Identity;
 
 /// What a node starts from, read by its driver from the data directory: first the tables are
 /// opened, then the log.

@@ -29,6 +29,7 @@ mod shard;
 mod snapshot;
 mod status;
 
-pub use effect::{Boot, Effect, Fetch, FetchId, Fetched, Identity, Input};
+pub use effect::{Boot, Effect, Fetch, FetchId, Fetched, Input};
 pub use node::{KV, META, Node};
 pub use options::Options;
+pub use storage::directory::Identity;

@@ -4,7 +4,7 @@ use crate::api::{Answer, Call, Consistency, FromConn, Reply, Request};
 use crate::clients::{Clients, Place};
 use crate::core::{Asked, Core, Origin, Wish};
 use crate::descriptor::{self, Descriptor};
-use crate::effect::{Boot, Effect, FetchId, Fetched, Identity, Input};
+use crate::effect::{Boot, Effect, FetchId, Fetched, Input};
 use crate::flush::Flush;
 use crate::options::Options;
 use crate::peer::{Forwarded, Message};
@@ -22,6 +22,7 @@ use service::kv::{Batch, Op};
 use service::meta::ClusterMap;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use storage::directory::Identity;
 use storage::engine::Engine;
 use storage::wal::Record;
 
