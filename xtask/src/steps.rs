@@ -129,17 +129,33 @@ fn watch(command: &mut Command) -> std::io::Result<(bool, Counts)> {
     let (lines, said) = mpsc::channel();
     read_lines(child.stdout.take().expect("piped"), lines.clone());
     read_lines(child.stderr.take().expect("piped"), lines);
-    let mut counts = Counts::default();
+    let mut tally = Tally::default();
     for line in said {
         if !is_empty_run(&line) {
             eprintln!("{line}");
         }
-        if let Some(more) = counted(&plain(&line)) {
-            counts.passed += more.passed;
-            counts.failed += more.failed;
+        tally.hear(&plain(&line));
+    }
+    Ok((child.wait()?.success(), tally.counts))
+}
+
+/// The counts of a run so far. Nextest may show what the harness of each test says; from its own
+/// summary on, only that counts.
+#[derive(Debug, Default)]
+struct Tally {
+    counts: Counts,
+}
+
+impl Tally {
+    fn hear(&mut self, line: &str) {
+        let Some(more) = counted(line) else { return };
+        if line.trim_start().starts_with("Summary [") {
+            self.counts = more;
+        } else {
+            self.counts.passed += more.passed;
+            self.counts.failed += more.failed;
         }
     }
-    Ok((child.wait()?.success(), counts))
 }
 
 /// Whether a line only says that a crate has no tests of a kind.
@@ -214,6 +230,16 @@ mod tests {
         }
         assert_eq!(counted("     Running 3 tests"), None);
         assert_eq!(counted("    test result: FAILED. 0 passed; 1 failed"), None);
+    }
+
+    #[test]
+    fn a_test_that_nextest_quotes_counts_once() {
+        let mut tally = Tally::default();
+        tally.hear("test result: ok. 1 passed; 0 failed; 0 ignored");
+        tally.hear("test result: FAILED. 0 passed; 1 failed; 0 ignored");
+        assert_eq!(tally.counts, Counts { passed: 1, failed: 1 });
+        tally.hear("     Summary [   0.006s] 2 tests run: 1 passed, 1 failed, 0 skipped");
+        assert_eq!(tally.counts, Counts { passed: 1, failed: 1 });
     }
 
     #[test]
