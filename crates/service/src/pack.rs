@@ -53,6 +53,13 @@ pub const WORDS: &[&str] = &[
     "command of another kind of shard",
     "answer",
     "cluster",
+    "incarnation",
+    "cluster: the node belongs to another one",
+    "node: the cluster has none of that number",
+    "incarnation: another one is pinned for the node",
+    "incarnation: it was replaced and can't come back",
+    "apply level: the cluster needs a newer version",
+    "that node has no voting replica of the shard",
 ];
 
 fn word_code(word: &str) -> Option<u64> {

@@ -1,7 +1,9 @@
 //! The grammar: `underpin <noun> <verb>`.
 
 use crate::report::{Exit, Failed};
-use crate::{completions, config_command, init, kv, report, status};
+use crate::{
+    completions, config_command, dev, format, init, kv, node_command, report, server, status,
+};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -19,10 +21,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Noun {
+    Dev(dev::Args),
     Init(init::Args),
+    Format(format::Args),
+    Server(server::Args),
     #[command(subcommand)]
     Config(config_command::Verb),
     Status(status::Args),
+    #[command(subcommand)]
+    Node(node_command::Verb),
     #[command(subcommand)]
     Kv(kv::Verb),
     Completions(completions::Args),
@@ -62,9 +69,13 @@ pub fn main() -> ExitCode {
 
 fn run(noun: Noun) -> Done {
     match noun {
+        Noun::Dev(args) => dev::run(&args),
         Noun::Init(args) => init::run(&args),
+        Noun::Format(args) => format::run(&args),
+        Noun::Server(args) => server::run(&args),
         Noun::Config(verb) => config_command::run(&verb),
         Noun::Status(args) => status::run(&args),
+        Noun::Node(verb) => node_command::run(&verb),
         Noun::Kv(verb) => kv::run(&verb),
         Noun::Completions(args) => completions::run(&args),
     }

@@ -33,9 +33,10 @@ pub fn run(args: &Args) -> Done {
         nodes => (1..=nodes).map(|node| (node, format!("underpin-{node}.toml"))).collect(),
     };
     let names = files.iter().map(|(_, name)| name.as_str()).chain([SECRET]);
-    for path in names.map(|name| args.dir.join(name)) {
-        if path.exists() {
-            return Err(Failed::new(Exit::Conflict, format!("{} exists already", path.display()))
+    for name in names {
+        if args.dir.join(name).exists() {
+            let what = format!("{} exists already", shown(&args.dir, name));
+            return Err(Failed::new(Exit::Conflict, what)
                 .help("nothing was written; choose another place with --dir"));
         }
     }
@@ -67,20 +68,24 @@ fn file(node: u16, nodes: u16, cluster: &str) -> String {
 }
 
 fn tell(dir: &Path, files: &[(u16, String)]) -> Done {
-    let shown = |name: &str| match dir == Path::new(".") {
-        true => name.to_owned(),
-        false => dir.join(name).display().to_string(),
-    };
     for (_, name) in files {
-        put(&format!("wrote {}", shown(name)))?;
+        put(&format!("wrote {}", shown(dir, name)))?;
     }
-    put(&format!("wrote {} (give it to no one but the nodes)", shown(SECRET)))?;
+    put(&format!("wrote {} (give it to no one but the nodes)", shown(dir, SECRET)))?;
     put("\nNext, for each node:")?;
     for (_, name) in files {
-        put(&format!("  underpin format --config {}", shown(name)))?;
-        put(&format!("  underpin server --config {}", shown(name)))?;
+        put(&format!("  underpin format --config {}", shown(dir, name)))?;
+        put(&format!("  underpin server --config {}", shown(dir, name)))?;
     }
     Ok(())
+}
+
+/// A file as a person would call it from here.
+fn shown(dir: &Path, name: &str) -> String {
+    match dir == Path::new(".") {
+        true => name.to_owned(),
+        false => dir.join(name).display().to_string(),
+    }
 }
 
 fn write(path: &Path, mode: u32, text: &str) -> Done {

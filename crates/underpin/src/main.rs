@@ -5,10 +5,18 @@ mod completions;
 mod config;
 mod config_command;
 mod connect;
+mod dev;
+mod format;
 mod init;
 mod kv;
+mod local;
+mod logs;
+mod node_command;
 mod report;
+mod server;
+mod signals;
 mod status;
+mod table;
 mod terminal;
 
 fn main() -> std::process::ExitCode {

@@ -112,6 +112,9 @@ impl Loaded {
         for (section, value) in tables.get_ref().iter() {
             self.read_section(&source, section, value, problems);
         }
+        // In the file's order, whatever the parser's.
+        problems
+            .sort_by_key(|problem| problem.place.as_ref().map(|place| (place.line, place.column)));
     }
 
     fn read_section(
@@ -302,17 +305,17 @@ impl Loaded {
         }
     }
 
-    fn secret(&self, problems: &mut Vec<Problem>) -> Vec<u8> {
+    fn secret(&self, problems: &mut Vec<Problem>) -> String {
         let path = self.path("cluster.secret_file").expect("it has a default");
         match read_secret(&path) {
-            Ok(secret) => return secret.into_bytes(),
+            Ok(secret) => return secret,
             Err(why) => problems.push(self.about(
                 "cluster.secret_file",
                 format!("the cluster's secret, {}: {why}", path.display()),
                 "copy it from another node, or make a cluster with `underpin init`".into(),
             )),
         }
-        Vec::new()
+        String::new()
     }
 
     fn password(&self, problems: &mut Vec<Problem>) -> Option<String> {

@@ -48,7 +48,7 @@ pub struct Config {
     /// Every node's peer address, this one's included.
     pub peers: BTreeMap<NodeId, Address>,
     /// What the nodes prove to each other.
-    pub secret: Vec<u8>,
+    pub secret: String,
     /// What clients must say.
     pub password: Option<String>,
     /// Settings without a field of their own here: limits and tuning, by their full name.

@@ -56,7 +56,7 @@ fn a_minimal_file_is_enough() {
     let config = folder.load().map_err(|problems| format!("{problems:?}")).unwrap();
     assert_eq!(config.node.0, 2);
     assert_eq!(config.peers[&config.node].to_string(), "[::1]:7400");
-    assert_eq!(config.secret, b"sesame");
+    assert_eq!(config.secret, "sesame");
     assert_eq!(config.data, folder.0.join("data"), "relative to the file");
     assert_eq!(config.number("limits.value_bytes_max"), 4 << 20);
     assert!(config.warnings().is_empty());

@@ -71,7 +71,12 @@ impl Card {
         let password = if self.password { "with a password" } else { "no password" };
         let http = self.nodes[0].2;
         line(out, &format!("  Data     {data}"));
-        line(out, &format!("  Safety   synced to disk before it is acknowledged · no TLS, {password}, loopback only"));
+        line(
+            out,
+            &format!(
+                "  Safety   synced to disk before it is acknowledged · no TLS, {password}, loopback only"
+            ),
+        );
         line(out, &format!("  Health   http://{http}/readyz   Metrics  http://{http}/metrics"));
         line(out, "");
     }

@@ -29,8 +29,12 @@ impl Watch {
 
     /// A node was killed at `now`: the shards it led have no leader. Returns their kinds.
     pub fn killed(&mut self, now: Instant, node: u64) -> Vec<&'static str> {
-        let led: Vec<_> =
-            self.leads.iter().filter(|(_, lead)| lead.node == node).map(|(kind, _)| *kind).collect();
+        let led: Vec<_> = self
+            .leads
+            .iter()
+            .filter(|(_, lead)| lead.node == node)
+            .map(|(kind, _)| *kind)
+            .collect();
         for kind in &led {
             self.leads.remove(kind);
             self.lost.insert(kind, now);

@@ -18,7 +18,10 @@ impl Keys {
 
     /// Switches the terminal over and sends each key to `to`. Ctrl-C stays a signal. `None` if the
     /// terminal can't do that.
-    pub fn read<T: Send + 'static>(to: Sender<T>, event: impl Fn(u8) -> T + Send + 'static) -> Option<Keys> {
+    pub fn read<T: Send + 'static>(
+        to: Sender<T>,
+        event: impl Fn(u8) -> T + Send + 'static,
+    ) -> Option<Keys> {
         let before = tcgetattr(stdin()).ok()?;
         let mut single = before.clone();
         single.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
@@ -35,6 +38,6 @@ impl Keys {
 impl Drop for Keys {
     fn drop(&mut self) {
         // If this fails the terminal is gone, and with it the reason to set it back.
-        drop(tcsetattr(stdin(), OptionalActions::Now, &self.before));
+        let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
     }
 }

@@ -31,8 +31,10 @@ pub fn bind(wanted: u16, what: &str, flag: &str) -> Result<Bound, Failed> {
             ));
             Ok(bound)
         }
-        Err(error) => Err(Failed::new(Exit::No, format!("cannot listen on port {wanted}: {error}"))
-            .help(format!("choose another with {flag}"))),
+        Err(error) => {
+            Err(Failed::new(Exit::No, format!("cannot listen on port {wanted}: {error}"))
+                .help(format!("choose another with {flag}")))
+        }
     }
 }
 
