@@ -202,6 +202,12 @@ fn a_damaged_node_is_rebuilt_under_a_new_incarnation() {
 
     let (one, two, three) = (servers.serve(1), servers.serve(2), servers.serve(3));
     servers.until(&["kv", "put", "hello", "world"], |_| true);
+    servers.until(&["status", "-o", "json"], |status| {
+        let status: Value = serde_json::from_str(status).unwrap();
+        let nodes = status["nodes"].as_array().unwrap();
+        let known = |node: &Value| node["incarnation"] != "0000000000000000";
+        nodes.len() == 3 && nodes.iter().all(known)
+    });
     let held = servers.configured(3, &["node", "rebuild"]);
     assert_eq!(held.status.code(), Some(5), "a server runs on it: {held:?}");
 

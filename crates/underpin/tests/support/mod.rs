@@ -55,7 +55,13 @@ pub fn script(name: &str, variables: &[(&str, &str)]) {
 fn transcript(script: &str, folder: &Path, variables: &[(&str, &str)]) -> String {
     let mut out = String::new();
     let mut file: Option<PathBuf> = None;
+    let mut printed = false;
     for line in script.lines() {
+        // What a command printed when this was written goes on to the next empty line.
+        printed &= !line.is_empty();
+        if printed {
+            continue;
+        }
         if let (Some(path), Some(text)) =
             (&file, line.strip_prefix("| ").or((line == "|").then_some("")))
         {
@@ -69,9 +75,9 @@ fn transcript(script: &str, folder: &Path, variables: &[(&str, &str)]) -> String
             out.push_str(&format!("{line}\n"));
             out.push_str(&run(command, folder, variables));
             out.push('\n');
+            printed = true;
             continue;
         } else if !line.starts_with('#') {
-            // What the commands printed when this was written, and the empty line after it.
             continue;
         }
         out.push_str(&format!("{line}\n"));
