@@ -229,14 +229,15 @@ pub trait Gateway {
 
     /// Consumes bytes that `conn` sent, as many as its credits allow, and pushes what they ask for
     /// onto `out`. Returns how many were consumed; the caller keeps the rest and offers it again,
-    /// with or without more, after the connection's next answer.
+    /// with or without more, after the connection's next answer and whenever its output was drained.
     fn receive(&mut self, now: Time, conn: ConnId, bytes: &[u8], out: &mut Vec<FromConn>) -> usize;
 
     /// An answer to one of the requests.
     fn answer(&mut self, now: Time, answer: Answer, out: &mut Vec<FromConn>);
 
-    /// Bytes to send to `conn`, to be drained by the caller as the socket takes them. A gateway
-    /// stops consuming input of a connection whose output is not drained.
+    /// Bytes to send to `conn`, to be drained by the caller as the socket takes them. Draining makes
+    /// room for answers that wait, so the caller asks again until nothing is left. A gateway stops
+    /// consuming input of a connection whose output is not drained.
     fn output(&mut self, conn: ConnId) -> Option<&mut bytes::BytesMut>;
 
     /// Connections that have new output or want to be closed since this was last asked.

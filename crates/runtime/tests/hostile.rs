@@ -158,6 +158,19 @@ fn half_closed_and_slow_clients_get_their_answers() {
     assert_eq!((client.line(), client.line(), client.line()), ("v".into(), "v".into(), "".into()));
 }
 
+/// A few bytes ask for more than the gateway lets stand in its output, and there is no answer of the
+/// node to wait for: what was taken must let it go on.
+#[test]
+fn requests_behind_a_full_output_are_served_once_it_is_taken() {
+    let trio = Trio::start("behind");
+    let mut client = trio.client(NodeId(1));
+    client.send(&["flood 300000"; 20].join("\n"));
+    for _ in 0..20 {
+        assert_eq!(client.line().len(), 300_000);
+    }
+    client.ask_until("set k v", "[Done]");
+}
+
 #[test]
 fn a_directory_in_use_and_one_that_is_none_are_refused_with_advice() {
     let trio = Trio::start("refused");

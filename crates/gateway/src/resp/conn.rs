@@ -2,6 +2,7 @@
 
 use super::errors::{self, NO_AUTH, Wrong};
 use super::kv::Context;
+use super::local::seconds_since;
 use super::multi::{Multi, Watch};
 use super::slot::{Body, Slot, Want};
 use super::table::{self, Run, Spec};
@@ -18,6 +19,9 @@ use wire::resp::{Out, Parser, Step};
 /// Bytes of answers that a connection should have waiting. It decides, with the size of the last
 /// answers, how many requests are consumed ahead of them.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// Seconds without a byte after which a request that is not whole is the first to be given up.
+const SILENCE_S: u64 = 10;
 
 /// A client's connection.
 #[derive(Debug)]
@@ -138,7 +142,7 @@ impl Conn {
             let step = self.parser.next(&mut rest, self.state.known, &resp.options.limits);
             resp.partial_bytes = resp.partial_bytes + self.parser.held() - before;
             match step {
-                Step::More => self.give_up_if_crowded(resp),
+                Step::More => self.give_up_if_crowded(resp, now),
                 Step::Request(cost) => {
                     let mut args = std::mem::take(self.parser.args());
                     self.request(resp, now, &args, cost, out);
@@ -168,12 +172,28 @@ impl Conn {
             && self.slots.len() * self.answer_bytes <= ANSWER_BYTES_MAX
     }
 
-    fn give_up_if_crowded(&mut self, resp: &mut Resp) {
-        if resp.partial_bytes > resp.options.partial_bytes_max {
-            resp.partial_bytes -= self.parser.held();
-            self.parser.give_up();
-            resp.partial_bytes += self.parser.held();
+    /// When all connections together hold too much of requests that are not whole, one gives up: the
+    /// one that has been silent for longest, if that is long, or else this one.
+    fn give_up_if_crowded(&mut self, resp: &mut Resp, now: Time) {
+        if resp.partial_bytes <= resp.options.partial_bytes_max {
+            return;
         }
+        let silent = resp
+            .others()
+            .filter(|other| other.parser.held() > 0 && seconds_since(now, other.used) >= SILENCE_S)
+            .min_by_key(|other| other.used);
+        let freed = match silent {
+            Some(other) => other.give_up(),
+            None => self.give_up(),
+        };
+        resp.partial_bytes -= freed;
+    }
+
+    /// Drops what is kept of a request that is not whole; says how many bytes that were.
+    fn give_up(&mut self) -> usize {
+        let before = self.parser.held();
+        self.parser.give_up();
+        before - self.parser.held()
     }
 
     /// Handles a whole request, or keeps it until it can be handled.

@@ -153,6 +153,17 @@ fn half_requests_of_all_connections_together_are_bounded() {
     host.send(CONN, b"x\r\n");
     host.work();
     assert_eq!(host.received(CONN), b"+OK\r\n");
+    // Of those that were silent for long, the first is given up in place of who goes on sending.
+    host.advance(11_000_000_000);
+    let mut half = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$200000\r\n".to_vec();
+    half.extend(vec![b'x'; 199_999]);
+    host.send(CONN, &half);
+    host.send(CONN, b"x\r\n");
+    host.work();
+    assert_eq!(host.received(CONN), b"+OK\r\n");
+    host.send(ConnId(2), b"x\r\n");
+    let received = host.received(ConnId(2));
+    assert!(received.starts_with(b"-TRYAGAIN "), "{}", received.escape_ascii());
     // Whoever goes gives back what it held.
     for number in 1..=100 {
         host.close(ConnId(number));

@@ -314,9 +314,9 @@ impl Shared {
     /// Writes what is there to be written, and sees whether that lets the connection go on or end.
     fn serve_conn(&self, core: &mut Core, now: Time, conn: &Rc<Conn>) {
         loop {
-            match self.write(core, now, conn) {
-                Ok(true) => {}
-                Ok(false) => {
+            let wrote = match self.write(core, now, conn) {
+                Ok(Some(bytes)) => bytes > 0,
+                Ok(None) => {
                     if !conn.blocked.replace(true) {
                         conn.wake(); // It has to wait for the socket.
                     }
@@ -327,7 +327,7 @@ impl Shared {
                     conn.end();
                     return;
                 }
-            }
+            };
             let was_blocked = conn.blocked.replace(false);
             conn.sent.set(now);
             if core.gateway.closing(conn.id) {
@@ -335,7 +335,8 @@ impl Shared {
                 return;
             }
             let kept = conn.kept.borrow().len();
-            if kept > 0 && was_blocked {
+            if kept > 0 && (wrote || was_blocked) {
+                // The gateway may have stopped because of output that is gone now.
                 self.offer(core, now, conn);
             }
             if conn.kept.borrow().len() == kept {
@@ -351,21 +352,26 @@ impl Shared {
         }
     }
 
-    /// Writes a connection's output. True: all of it.
-    fn write(&self, core: &mut Core, now: Time, conn: &Conn) -> io::Result<bool> {
-        let Some(output) = core.gateway.output(conn.id) else { return Ok(true) };
-        while !output.is_empty() {
+    /// Writes a connection's output. How many bytes that was; `None`: the socket takes no more.
+    fn write(&self, core: &mut Core, now: Time, conn: &Conn) -> io::Result<Option<u64>> {
+        let mut written = 0;
+        // A gateway hands out its answers bit by bit: what is taken makes room for more.
+        while let Some(output) = core.gateway.output(conn.id) {
+            if output.is_empty() {
+                break;
+            }
             match conn.write.try_write(output) {
                 Ok(bytes) => {
                     output.advance(bytes);
+                    written += bytes as u64;
                     conn.sent.set(now);
                     self.world.metrics.client_bytes_sent.add(bytes as u64);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(error),
             }
         }
-        Ok(true)
+        Ok(Some(written))
     }
 
     /// Ends connections that make no progress.
