@@ -1,5 +1,6 @@
 //! What can be set about a node; the simulator draws each from its whole range.
 
+use base::time::MILLISECOND;
 use protocols::{liveness, raft};
 
 /// Settings of a node. Every field says its default and why.
@@ -40,8 +41,17 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
-            raft: raft::Options::default(),
-            liveness: liveness::Options::default(),
+            // A leader's death costs its support's rest and an election timeout; with these, 0.5 to
+            // 0.75 s. Shorter would take a node for dead that its disk or its neighbours held up.
+            raft: raft::Options {
+                election_ns_min: 100 * MILLISECOND,
+                election_ns_max: 250 * MILLISECOND,
+                ..raft::Options::default()
+            },
+            liveness: liveness::Options {
+                support_ns: 500 * MILLISECOND,
+                ..liveness::Options::default()
+            },
             engine: storage::engine::EngineOptions::default(),
             limits: service::kv::Limits::default(),
             requests_max: 65_536,
@@ -50,7 +60,7 @@ impl Default for Options {
             turn_rows: 2_000,
             entry_commands_max: 256,
             entry_bytes_max: 128 << 10,
-            sweep_ns: 250 * base::time::MILLISECOND,
+            sweep_ns: 250 * MILLISECOND,
             flush_log_bytes: 48 << 20,
             snapshot_chunks: 4,
         }
