@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Args)]
 pub struct Import {
     /// The file; - is stdin
+    #[arg(default_value = "-")]
     file: PathBuf,
     /// How it is written
     #[arg(long, value_enum, default_value = "jsonl")]
