@@ -100,7 +100,7 @@ fn a_second_start_on_the_same_folder_goes_on_with_what_is_there() {
 
 #[test]
 fn a_password_keeps_strangers_out() {
-    let (_running, ready) = dev(&["--password", "sesame", "--nodes", "1"]);
+    let (running, ready) = dev(&["--password", "sesame", "--nodes", "1"]);
     let endpoints = endpoints(&ready);
     assert_eq!(underpin(&endpoints, &["kv", "get", "hello"]).status.code(), Some(4));
     let folder = Folder::new("password");
@@ -108,6 +108,7 @@ fn a_password_keeps_strangers_out() {
     std::fs::write(&file, "sesame\n").unwrap();
     let with = ["kv", "get", "hello", "--password-file", file.to_str().unwrap()];
     assert_eq!(underpin(&endpoints, &with).status.code(), Some(1), "let in, and no such key");
+    assert_eq!(running.terminate(), Some(0));
 }
 
 /// Three servers of separate processes in one folder, each node with ports of its own.
