@@ -4,7 +4,7 @@ use super::errors::{self, NO_AUTH, Wrong};
 use super::kv::Context;
 use super::local::seconds_since;
 use super::multi::{Multi, Watch};
-use super::slot::{Body, Slot, Want};
+use super::slot::{Body, Order, Slot, Want};
 use super::table::{self, Run, Spec};
 use super::{Resp, walk};
 use base::key::KEY_BYTES_MAX;
@@ -12,7 +12,7 @@ use base::{Bytes, ConnId, Mono, Time};
 use bytes::BytesMut;
 use node::api::{Answer, BYTES_IN_FLIGHT_MAX, Call, Consistency, FromConn};
 use node::api::{REQUESTS_IN_FLIGHT_MAX, Request};
-use service::kv::{Batch, Bucket};
+use service::kv::{Batch, Bucket, Op};
 use std::collections::VecDeque;
 use wire::resp::{Out, Parser, Step};
 
@@ -45,6 +45,9 @@ pub(super) struct Conn {
     slots: VecDeque<Slot>,
     seq_next: u64,
     bytes_in_flight: usize,
+    /// Requests without an answer that look at rows, and those that have a place in the log.
+    reads_waiting: usize,
+    logged_waiting: usize,
     /// A request that must wait for an answer before it can go on, with its bytes.
     stalled: Option<(Vec<Bytes>, usize)>,
     /// Nothing is consumed before this request's answer: it may change the state back.
@@ -112,6 +115,8 @@ impl Conn {
             slots: VecDeque::new(),
             seq_next: 1,
             bytes_in_flight: 0,
+            reads_waiting: 0,
+            logged_waiting: 0,
             stalled: None,
             barrier: None,
             answer_bytes: 16 << 10,
@@ -144,6 +149,7 @@ impl Conn {
             match step {
                 Step::More => self.give_up_if_crowded(resp, now),
                 Step::Request(cost) => {
+                    resp.stats.commands += 1;
                     let mut args = std::mem::take(self.parser.args());
                     self.request(resp, now, &args, cost, out);
                     args.clear();
@@ -208,7 +214,6 @@ impl Conn {
         if self.bytes_in_flight > 0 && self.bytes_in_flight + cost > BYTES_IN_FLIGHT_MAX {
             return self.stall(args, cost);
         }
-        resp.stats.commands += 1;
         let spec = match table::find(args) {
             Ok(spec) => spec,
             Err(wrong) => return self.refuse(resp, wrong),
@@ -261,6 +266,7 @@ impl Conn {
         let context = Context { now, db: self.state.db, spec };
         match spec.run {
             Run::Op(plan) => match plan(&context, args) {
+                Ok((op, _)) if op.writes() && self.reads_wait() => self.stall(args, cost),
                 Ok((op, shape)) => {
                     let call = Call::Kv(Batch::one(context.db, op));
                     self.send(resp, now, spec, call, Want::Kv(shape), cost, out);
@@ -286,6 +292,12 @@ impl Conn {
         self.stalled = Some((args.to_vec(), cost));
     }
 
+    /// Whether reads wait for their answers, so that a write behind them must wait too: they would
+    /// see what it did.
+    pub(super) fn reads_wait(&self) -> bool {
+        self.reads_waiting > 0
+    }
+
     /// Sends a request to the node and takes a slot for its reply.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn send(
@@ -293,7 +305,7 @@ impl Conn {
         resp: &mut Resp,
         now: Time,
         spec: &'static Spec,
-        call: Call,
+        mut call: Call,
         want: Want,
         cost: usize,
         out: &mut Vec<FromConn>,
@@ -302,11 +314,26 @@ impl Conn {
             Want::Watch { .. } => Consistency::Strong,
             _ => self.state.consistency,
         };
+        if self.logged_waiting > 0
+            && consistency == Consistency::Strong
+            && let Call::Kv(batch) = &mut call
+            && !batch.writes()
+        {
+            // Behind a write: its place among the writes is a place in the log. Deleting nothing is
+            // what takes it there.
+            batch.ops.push((self.state.db, Op::Delete(Vec::new())));
+        }
+        let order = Order::of(&call);
+        match order {
+            Order::Reads => self.reads_waiting += 1,
+            Order::Logged => self.logged_waiting += 1,
+            Order::None => {}
+        }
         let (conn, seq) = (self.id, self.seq_next);
         let deadline = now.mono + resp.options.deadline;
         out.push(FromConn::Request(Request { conn, seq, deadline, consistency, call }));
         self.bytes_in_flight += cost;
-        self.push(spec, cost, Body::Waiting(want));
+        self.push(spec, cost, order, Body::Waiting(want));
         seq
     }
 
@@ -315,12 +342,12 @@ impl Conn {
         self.barrier = Some(seq);
     }
 
-    fn push(&mut self, spec: &'static Spec, cost: usize, body: Body) {
+    fn push(&mut self, spec: &'static Spec, cost: usize, order: Order, body: Body) {
         let silent = self.silence();
         let seq = self.seq_next;
         self.seq_next += 1;
         let three = self.state.three;
-        self.slots.push_back(Slot { seq, spec, three, silent, cost, body });
+        self.slots.push_back(Slot { seq, spec, three, silent, cost, order, body });
     }
 
     /// Whether the reply that is about to be made is unwanted.
@@ -366,14 +393,14 @@ impl Conn {
                     self.out.extend_from_slice(&buffer);
                 }
             }
-            false => self.push(spec, 0, Body::Written(buffer.freeze())),
+            false => self.push(spec, 0, Order::None, Body::Written(buffer.freeze())),
         }
     }
 
     fn out_or_slot(&mut self, spec: &'static Spec, buffer: BytesMut) {
         match self.slots.is_empty() {
             true => self.out.extend_from_slice(&buffer),
-            false => self.push(spec, 0, Body::Written(buffer.freeze())),
+            false => self.push(spec, 0, Order::None, Body::Written(buffer.freeze())),
         }
     }
 
@@ -396,7 +423,7 @@ impl Conn {
                     self.out.extend_from_slice(&buffer);
                 }
             }
-            false => self.push(&table::NONE, 0, Body::Written(buffer.freeze())),
+            false => self.push(&table::NONE, 0, Order::None, Body::Written(buffer.freeze())),
         }
     }
 
@@ -419,6 +446,7 @@ impl Conn {
                 let mut buffer = BytesMut::new();
                 Out::new(&mut buffer, slot.three).error(wrong.as_bytes());
                 self.bytes_in_flight -= slot.cost;
+                self.reads_waiting -= 1;
                 slot.body = Body::Written(buffer.freeze());
                 out.push(FromConn::Cancel(self.id, answer.seq));
                 return self.go_on(resp, now, out);
@@ -428,6 +456,11 @@ impl Conn {
             return;
         }
         self.bytes_in_flight -= slot.cost;
+        match slot.order {
+            Order::Reads => self.reads_waiting -= 1,
+            Order::Logged => self.logged_waiting -= 1,
+            Order::None => {}
+        }
         match want {
             Want::Watch { generation, keys } => {
                 self.watch.answered(*generation, keys, &answer.result);

@@ -13,6 +13,13 @@
 //! Commands about the connection itself (HELLO, CLIENT, SELECT ...) are answered here; if slots
 //! before them still wait, they take a slot as well.
 //!
+//! **Order.** A connection's requests take effect in the order in which they came: each sees what
+//! those before it did, and nothing of those behind it. The node keeps the order of what it logs;
+//! a read runs when the node gets to it, after the writes before it, but perhaps also after writes
+//! behind it. So a write is not sent while reads wait for their answers, and a read behind a write
+//! that has no answer yet is sent along the log, as a batch that deletes nothing. A pipeline in which
+//! reads and writes take turns waits once, not at every turn.
+//!
 //! **Limits.** A connection stops consuming input while it has [`REQUESTS_IN_FLIGHT_MAX`] slots or
 //! [`BYTES_IN_FLIGHT_MAX`] request bytes waiting, or more than [`Options::output_bytes_max`] bytes
 //! of output that nobody takes. It then holds at most one whole request. What all connections

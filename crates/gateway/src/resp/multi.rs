@@ -25,7 +25,7 @@ use super::errors::{self, EXEC_ABORT, Wrong};
 use super::kv::Context;
 use super::shape::{self, Shape};
 use super::slot::Want;
-use super::table::{Run, Spec};
+use super::table::{Run, Spec, WRITE};
 use base::{Bytes, Failure, Key};
 use bytes::BytesMut;
 use node::api::{Call, FromConn, Reply};
@@ -94,7 +94,7 @@ impl Watch {
         self.waiting -= 1;
         let versions = match result {
             Ok(Reply::Kv(Outcome::Answers(answers))) => match answers.as_slice() {
-                [kv::Answer::List(versions)] if versions.len() == keys.len() => versions,
+                [kv::Answer::List(versions), ..] if versions.len() == keys.len() => versions,
                 _ => return self.failed = true,
             },
             _ => return self.failed = true,
@@ -286,7 +286,8 @@ pub(super) fn run(
         conn.watch.clear();
         return conn.error(EXEC_ABORT);
     }
-    if conn.watch.waiting > 0 {
+    let writes = once.is_some() || multi.queue.iter().any(|(spec, _)| spec.has(WRITE));
+    if conn.watch.waiting > 0 || writes && conn.reads_wait() {
         return conn.stall(args, cost);
     }
     let multi = conn.multi.take().unwrap_or_default();

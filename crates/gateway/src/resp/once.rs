@@ -86,6 +86,7 @@ fn try_once(
     };
     let inner_context = Context { now: context.now, db: context.db, spec };
     match plan(&inner_context, inner) {
+        Ok(_) if conn.reads_wait() => conn.stall(args, cost),
         Ok((op, shape)) => {
             let batch = Batch::one(context.db, op);
             let call = Call::Once { session, number, batch };

@@ -8,7 +8,7 @@ use super::table::Spec;
 use super::{Resp, walk};
 use base::{Bytes, Failure, Key};
 use bytes::BytesMut;
-use node::api::Reply;
+use node::api::{Call, Reply};
 use service::kv::{Bucket, Outcome};
 use wire::resp::Out;
 
@@ -25,8 +25,39 @@ pub(super) struct Slot {
     pub(super) silent: bool,
     /// Its bytes, counted as in flight until the answer comes.
     pub(super) cost: usize,
+    /// What it means for the order of the connection's requests.
+    pub(super) order: Order,
     /// What is known of the reply.
     pub(super) body: Body,
+}
+
+/// What a request means for the order in which a connection's requests take effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// It looks at rows, whenever the node gets to it.
+    Reads,
+    /// It has its place in the log.
+    Logged,
+    /// Nothing.
+    None,
+}
+
+impl Order {
+    /// What `call` means.
+    pub(super) fn of(call: &Call) -> Order {
+        match call {
+            Call::Kv(batch) if !batch.writes() => Order::Reads,
+            Call::Kv(_) | Call::Once { .. } => Order::Logged,
+            Call::Walk(_) => Order::Reads,
+            Call::SessionOpen { .. }
+            | Call::SessionClose { .. }
+            | Call::Status
+            | Call::HashMark
+            | Call::Transfer { .. }
+            | Call::NodeReplace { .. }
+            | Call::Register(_) => Order::None,
+        }
+    }
 }
 
 /// What is known of a reply.
@@ -86,7 +117,7 @@ impl Slot {
 
 fn write(want: Want, reply: Reply, spec: &Spec, resp: &Resp, out: &mut Out) {
     match (want, reply) {
-        (Want::Kv(shape), Reply::Kv(Outcome::Answers(answers))) if answers.len() == 1 => {
+        (Want::Kv(shape), Reply::Kv(Outcome::Answers(answers))) if !answers.is_empty() => {
             shape::write(&shape, &answers[0], spec, out);
         }
         (Want::Exec(exec), Reply::Kv(outcome)) => exec.write(outcome, out),

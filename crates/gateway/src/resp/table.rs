@@ -73,7 +73,8 @@ impl Group {
     }
 }
 
-const WRITE: u32 = 1;
+/// It may change rows.
+pub(super) const WRITE: u32 = 1;
 const READ: u32 = 1 << 1;
 const DENY_OOM: u32 = 1 << 2;
 const ADMIN: u32 = 1 << 3;

@@ -59,6 +59,62 @@ fn answers_in_any_order_leave_as_replies_in_order() {
     }
 }
 
+/// The node runs reads when it gets to them: here after all writes that it was sent.
+#[test]
+fn a_read_never_sees_a_write_behind_it() {
+    for seed in 0..100 {
+        let mut random = Random::new(seed);
+        let mut host = host(Options::default());
+        let (mut expected, mut value) = (String::new(), None::<u64>);
+        for i in 0..60 {
+            match random.below(5) {
+                0 => {
+                    host.send(CONN, format!("SET k {i}\r\n").as_bytes());
+                    value = Some(i);
+                    expected += "+OK\r\n";
+                }
+                1 => {
+                    host.send(CONN, b"MULTI\r\nGET k\r\nINCR k\r\nEXEC\r\n");
+                    let before = value.map_or("$-1\r\n".into(), bulk);
+                    value = Some(value.map_or(1, |value| value + 1));
+                    let after = value.unwrap_or(0);
+                    expected += &format!("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n{before}:{after}\r\n");
+                }
+                2 => {
+                    host.send(CONN, b"DBSIZE\r\n");
+                    expected += &format!(":{}\r\n", u8::from(value.is_some()));
+                }
+                _ => {
+                    host.send(CONN, b"GET k\r\n");
+                    expected += &value.map_or("$-1\r\n".into(), bulk);
+                }
+            }
+            if random.chance(1, 8) {
+                host.writes_first();
+                host.work_shuffled(&mut random);
+            }
+        }
+        while !host.waiting.is_empty() {
+            host.writes_first();
+            host.work_shuffled(&mut random);
+        }
+        assert_eq!(String::from_utf8_lossy(&host.received(CONN)), expected, "seed {seed}");
+    }
+}
+
+fn bulk(number: u64) -> String {
+    format!("${}\r\n{number}\r\n", number.to_string().len())
+}
+
+#[test]
+fn a_pipeline_of_reads_and_writes_by_turns_waits_once() {
+    let mut host = host(Options::default());
+    host.send(CONN, "GET k\r\nSET k v\r\n".repeat(100).as_bytes());
+    assert_eq!(host.waiting.len(), 1);
+    host.work_shuffled(&mut Random::new(1));
+    assert_eq!(host.waiting.len(), 199);
+}
+
 #[test]
 fn credits_bound_what_is_in_flight() {
     let mut host = host(Options::default());
