@@ -36,7 +36,7 @@ pub(super) fn session(
         return Ok((Call::SessionOpen { ttl_ms: number }, Want::Plain));
     }
     if is(&args[1], "close") {
-        return Ok((Call::SessionClose { session: number }, Want::Plain));
+        return Ok((Call::SessionClose { session: number }, Want::Done));
     }
     Err(SYNTAX)
 }

@@ -88,8 +88,10 @@ pub(super) enum Want {
     Count,
     /// A key or none.
     Any,
-    /// A session's id, a place in a log, or nothing but that it is done.
+    /// A session's id or a place in a log.
     Plain,
+    /// Nothing but that it is done.
+    Done,
     /// How the node is.
     Status(status::Shown),
 }
@@ -131,7 +133,7 @@ fn write(want: Want, reply: Reply, spec: &Spec, resp: &Resp, out: &mut Out) {
         (Want::Any, Reply::Walk(reply)) => walk::write_any(reply, out),
         (Want::Plain, Reply::Session(session)) => out.integer(session as i64),
         (Want::Plain, Reply::Index(index)) => out.integer(index.0 as i64),
-        (Want::Plain, Reply::Done) => out.simple("OK"),
+        (Want::Done, Reply::Done | Reply::Index(_)) => out.simple("OK"),
         (Want::Status(shown), Reply::Status(status)) => shown.write(&status, resp, out),
         // The node answered something else than it was asked: better told than guessed.
         (_, reply) => {

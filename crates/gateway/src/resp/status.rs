@@ -82,7 +82,7 @@ pub(super) fn transfer(_: &mut Conn, _: &mut Resp, _: &Context, args: &[Bytes]) 
         [node] => Some(NodeId(natural(node)?)),
         _ => return Err(SYNTAX),
     };
-    Ok((Call::Transfer { shard: ShardId(natural(&args[1])?), to }, Want::Plain))
+    Ok((Call::Transfer { shard: ShardId(natural(&args[1])?), to }, Want::Done))
 }
 
 /// UNDERPIN.REPLACE node incarnation, the latter in hexadecimal as it is shown everywhere.
@@ -92,7 +92,7 @@ pub(super) fn replace(_: &mut Conn, _: &mut Resp, _: &Context, args: &[Bytes]) -
         .and_then(|text| u64::from_str_radix(text, 16).ok())
         .ok_or("ERR an incarnation is a hexadecimal number of up to 16 digits")?;
     let node = NodeId(natural(&args[1])?);
-    Ok((Call::NodeReplace { node, incarnation: Incarnation(incarnation) }, Want::Plain))
+    Ok((Call::NodeReplace { node, incarnation: Incarnation(incarnation) }, Want::Done))
 }
 
 /// A node's status as a tree, to be shown as a reply or as JSON. Numbers of 64 bits that are drawn at
