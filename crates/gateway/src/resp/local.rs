@@ -104,25 +104,23 @@ pub(super) fn hello(
     args: &[Bytes],
     buffer: &mut BytesMut,
 ) {
-    match greeted(&conn.state, resp, args) {
-        Ok(state) => {
-            conn.state = state;
-            introduce(conn, buffer);
-        }
+    match greet(&mut conn.state, resp, args) {
+        Ok(()) => introduce(conn, buffer),
         Err(wrong) => answer(conn, buffer, Err(wrong)),
     }
 }
 
-/// The connection's state after HELLO, which changes all or nothing.
-fn greeted(state: &State, resp: &Resp, args: &[Bytes]) -> Result<State, Wrong> {
-    let mut state = state.clone();
+/// Changes the connection's state as HELLO asks. If that fails, the version stays as it was; a name
+/// that was given is kept, as in Redis.
+fn greet(state: &mut State, resp: &Resp, args: &[Bytes]) -> Result<(), Wrong> {
+    let mut three = state.three;
     if let Some(version) = args.get(1) {
         let version = wire::resp::integer(version)
             .ok_or("ERR Protocol version is not an integer or out of range")?;
         if !(2..=3).contains(&version) {
             return Err("NOPROTO unsupported protocol version".into());
         }
-        state.three = version == 3;
+        three = version == 3;
     }
     let mut proof: Option<(&Bytes, &Bytes)> = None;
     let mut rest = args.get(2..).unwrap_or_default();
@@ -154,7 +152,8 @@ fn greeted(state: &State, resp: &Resp, args: &[Bytes]) -> Result<State, Wrong> {
                 .into(),
         );
     }
-    Ok(state)
+    state.three = three;
+    Ok(())
 }
 
 fn introduce(conn: &Conn, buffer: &mut BytesMut) {
