@@ -32,4 +32,6 @@ mod status;
 pub use effect::{Boot, Effect, Fetch, FetchId, Fetched, Input};
 pub use node::{KV, META, Node};
 pub use options::Options;
+pub use peer::describe_message;
+pub use status::Observed;
 pub use storage::directory::Identity;

@@ -51,6 +51,17 @@ pub(crate) struct Forwarded {
     pub call: Call,
 }
 
+/// A message between nodes in words, for traces.
+pub fn describe_message(body: Bytes) -> String {
+    match Message::decode(body) {
+        Ok(Message::Chunk { shard, to, stream, number, data, .. }) => {
+            format!("Chunk {number} of stream {stream} for {shard} {to}, {} bytes", data.len())
+        }
+        Ok(message) => format!("{message:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
 impl Message {
     /// The message as a frame's body.
     pub fn encode(&self) -> Bytes {

@@ -19,6 +19,7 @@ use crate::core::{Asked, Core, Origin, Wish};
 use crate::descriptor::{Descriptor, engine_key};
 use crate::effect::Fetch;
 use crate::peer::Message;
+use crate::status::Observed;
 use base::codec::{Reader, Writer};
 use base::log::LogStart;
 use base::{Bytes, ConnId, Entry, EntryKind, Failure, Index, Membership, NodeId, NotDone};
@@ -682,6 +683,17 @@ impl Shard {
     }
 
     // ---- status ------------------------------------------------------------------------------
+
+    pub fn observe(&self) -> Observed {
+        Observed {
+            shard: self.id,
+            leads: self.leads(),
+            term: self.raft.term(),
+            commit: self.committed,
+            applied: self.applied(),
+            stamp: self.descriptor.applied.stamp,
+        }
+    }
 
     pub fn status(&self, core_me: NodeId) -> ShardStatus {
         let status = self.raft.status();

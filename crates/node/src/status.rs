@@ -2,7 +2,24 @@
 
 use crate::api::{NodeStatus, Status};
 use crate::node::Node;
-use base::{NodeId, Time};
+use base::{Index, NodeId, ShardId, Stamp, Term, Time};
+
+/// A replica in numbers that are cheap to have, for those who watch every turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The shard.
+    pub shard: ShardId,
+    /// Whether the replica here leads.
+    pub leads: bool,
+    /// Raft's term.
+    pub term: Term,
+    /// The highest index known to be committed.
+    pub commit: Index,
+    /// The highest index applied here.
+    pub applied: Index,
+    /// The stamp of the entry there.
+    pub stamp: Stamp,
+}
 
 impl Node {
     /// How this node and its shards are.
@@ -19,6 +36,11 @@ impl Node {
             requests_waiting: self.clients.waiting() as u64,
             memory_bytes: self.core.engine.memory_bytes() as u64,
         }
+    }
+
+    /// Its replicas, in order of their shards.
+    pub fn observe(&self) -> impl Iterator<Item = Observed> {
+        self.shards.values().map(|shard| shard.observe())
     }
 
     fn node_statuses(&self, now: Time) -> Vec<NodeStatus> {

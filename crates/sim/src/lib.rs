@@ -1,1 +1,98 @@
-//! The seeded world: virtual clock, network, disks, faults, workloads, checkers.
+//! The seeded world: whole clusters, their clients and everything that goes wrong, in one thread and
+//! from one number.
+//!
+//! The nodes are the very [`node::Node`]s that the runtime drives; logs are real logs on simulated
+//! disks, and clients speak real RESP. Only what lies outside is made up: time, network, sectors,
+//! tables' files, clocks and power. A run has three parts:
+//!
+//! 1. *Faults*, for thirty seconds of true time unless told otherwise: processes die, power fails,
+//!    links break, clocks jump, disks crawl ([`profile`] draws which), while clients work.
+//! 2. *Peace*: everything is mended, and every node must serve writes within a bound, whatever is
+//!    unfinished must end, and all replicas must come to hold the same rows.
+//! 3. *Judgement*: what each client saw is checked by [`check`]: registers are linearizable,
+//!    acknowledged increments counted once, keys that end neither early nor come back.
+//!
+//! Throughout, after every turn of a node, the invariants of Raft and of requests are looked at from
+//! outside. The first violation, or a panic of an assertion inside, ends the run with the last events.
+//!
+//! ```text
+//! cargo xtask sim --seeds 1000          so many worlds
+//! cargo xtask sim --seed 7411           one, told event by event
+//! ```
+//!
+//! The same seed is the same run, down to the hash of every event. [`mutant`] holds broken worlds
+//! which a test lets this find.
+//!
+//! What is not simulated: bytes on the wire between nodes (frames and handshake are `wire::peer`'s
+//! own tests), the runtime's queues, real tables (`lsm-tree`), membership changes by operators.
+
+pub mod check;
+mod clock;
+pub mod mutant;
+pub mod profile;
+mod trace;
+mod workload;
+mod world;
+
+pub use world::Totals;
+
+use mutant::Mutant;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use world::{Setup, World};
+
+/// What to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// Decides everything.
+    pub seed: u64,
+    /// How many nodes.
+    pub nodes: u64,
+    /// Seconds of faults.
+    pub seconds: u64,
+    /// A bug to put in.
+    pub mutant: Option<Mutant>,
+}
+
+impl Run {
+    /// Five nodes and thirty seconds.
+    pub fn of(seed: u64) -> Run {
+        Run { seed, nodes: 5, seconds: 30, mutant: None }
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// What was violated.
+    pub violation: Option<String>,
+    /// The last events, if something was.
+    pub tail: Vec<String>,
+    /// Over every event.
+    pub hash: u64,
+    /// What was done.
+    pub totals: Totals,
+}
+
+/// How many of the last events a report shows.
+const TAIL: usize = 60;
+
+/// Runs one world. `reader` is given each event in words.
+pub fn run(run: Run, reader: Option<&mut dyn FnMut(&str)>) -> Report {
+    let Run { seed, nodes, seconds, mutant } = run;
+    let fault_ns = seconds * base::time::SECOND;
+    let mut world = World::new(&Setup { seed, nodes, fault_ns, mutant }, reader);
+    // A panic of an assertion inside a node is a finding like any other; the world is not used after
+    // it but for its trace.
+    let ended = catch_unwind(AssertUnwindSafe(|| world.run(fault_ns)));
+    let violation = ended.unwrap_or_else(|panic| Some(panicked(&*panic)));
+    let tail = if violation.is_some() { world.trace.tail(TAIL) } else { Vec::new() };
+    Report { seed, violation, tail, hash: world.trace.hash(), totals: world.totals.clone() }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("panic: {}", text.unwrap_or("without words"))
+}

@@ -1,0 +1,5 @@
+//! Whether what clients saw can be true.
+
+pub mod counter;
+pub mod expiry;
+pub mod linear;

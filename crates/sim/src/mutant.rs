@@ -1,0 +1,134 @@
+//! Broken worlds, to prove that a broken world is noticed.
+//!
+//! Each mutant is a bug that some system has had, put into the machinery around the node: a disk
+//! that says "durable" too early, a directory that was wiped and is let in under its old name. The
+//! shipped crates stay as they are. A test runs each one until it is found, within a budget of
+//! seeds.
+
+use crate::profile::{Fault, Profile};
+use crate::world::Host;
+use base::Bytes;
+use node::api::{Call, Consistency, FromConn};
+use storage::disk::SimDisk;
+use storage::tables::ModelTables;
+use storage::wal::Record;
+
+/// One bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// The log says that it is durable before it is (etcd 14370, NATS).
+    AcksBeforeDurable,
+    /// A node that dies loses its directory and comes back as if it never had one, under its old
+    /// identity.
+    ForgetsVote,
+    /// Terms and votes are never written.
+    LosesHardState,
+    /// A node takes part in elections at once after a start, whatever it promised before.
+    ForgetsPromise,
+    /// One node's clock runs far slower than the drift bound allows.
+    SlowLeaseClock,
+    /// A table that was reported as durable is gone after a power loss.
+    LosesTable,
+    /// The network changes bytes and nobody notices.
+    Corrupts,
+    /// The network delivers messages twice.
+    Duplicates,
+    /// Reads are answered by whoever is asked.
+    StaleReads,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Mutant; 9] = [
+        Mutant::AcksBeforeDurable,
+        Mutant::ForgetsVote,
+        Mutant::LosesHardState,
+        Mutant::ForgetsPromise,
+        Mutant::SlowLeaseClock,
+        Mutant::LosesTable,
+        Mutant::Corrupts,
+        Mutant::Duplicates,
+        Mutant::StaleReads,
+    ];
+
+    /// Makes a world's faults such that the bug can show.
+    pub(crate) fn suit(self, profile: &mut Profile) {
+        let faults: &[Fault] = match self {
+            Mutant::AcksBeforeDurable | Mutant::ForgetsVote | Mutant::LosesTable => {
+                &[Fault::PowerLoss, Fault::PowerLossOfAll, Fault::Isolate]
+            }
+            Mutant::LosesHardState => &[Fault::PowerLoss, Fault::Kill, Fault::Halves],
+            Mutant::ForgetsPromise => &[Fault::Kill, Fault::Isolate, Fault::OneWay],
+            Mutant::SlowLeaseClock => &[Fault::Isolate, Fault::Mute, Fault::Halves],
+            Mutant::Corrupts | Mutant::Duplicates | Mutant::StaleReads => &[Fault::Isolate],
+        };
+        profile.faults = faults.to_vec();
+        profile.fault_every_ns = profile.fault_every_ns.min(1_500_000_000);
+        profile.down_ns_max = profile.down_ns_max.min(800_000_000);
+    }
+
+    /// The rate of a node's clock.
+    pub(crate) fn rate(self, host: usize, drawn: i64) -> i64 {
+        match self {
+            Mutant::SlowLeaseClock if host == 0 => -800_000,
+            _ => drawn,
+        }
+    }
+
+    /// What a dead node's disks keep.
+    pub(crate) fn after_death(self, host: &mut Host, power_loss: bool) {
+        match self {
+            Mutant::ForgetsVote => {
+                host.disk = SimDisk::new();
+                host.tables = ModelTables::new();
+                host.used = false;
+            }
+            Mutant::LosesTable if power_loss => {
+                if let Some(older) = host.older_tables.take() {
+                    host.tables = older;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What is written of what is to be written.
+    pub(crate) fn written(self, records: Vec<Record>) -> Vec<Record> {
+        match self {
+            Mutant::LosesHardState => {
+                let kept = |record: &Record| !matches!(record, Record::HardState { .. });
+                records.into_iter().filter(kept).collect()
+            }
+            _ => records,
+        }
+    }
+
+    /// What a client's request becomes.
+    pub(crate) fn asked(self, from: FromConn) -> FromConn {
+        match from {
+            FromConn::Request(mut request) if self == Mutant::StaleReads => {
+                if matches!(&request.call, Call::Kv(batch) if !batch.writes()) {
+                    request.consistency = Consistency::Eventual;
+                }
+                FromConn::Request(request)
+            }
+            other => other,
+        }
+    }
+
+    /// What a message becomes on its way.
+    pub(crate) fn arrived(self, body: Bytes, chance: u64) -> Bytes {
+        if self != Mutant::Corrupts || !chance.is_multiple_of(10) {
+            return body;
+        }
+        // The padding of values, where nothing else would notice.
+        match body.windows(4).position(|four| four == b"xxxx") {
+            Some(at) => {
+                let mut changed = body.to_vec();
+                changed[at] = b'y';
+                Bytes::from(changed)
+            }
+            None => body,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What clients do, and what they remember of it.
+//!
+//! A client is one sequence of requests: it asks, waits, and concludes before it asks again. It may
+//! run out of patience, come back on another node, and try again where that is safe. What it saw is
+//! written down in true time, and judged when the run is over (`crate::check`).
+
+mod closer;
+mod counter;
+mod expiry;
+mod probe;
+mod register;
+
+pub use closer::Closer;
+
+use crate::check::counter::Increment;
+use crate::check::expiry::Spell;
+use crate::check::linear::Op;
+use crate::profile::Profile;
+use base::{Bytes, ConnId, Random};
+use std::collections::BTreeMap;
+use wire::resp::{Replies, Value};
+
+/// Clients that may work on one register at a time; the checker's cost rises steeply with it.
+const CLIENTS_PER_KEY: usize = 5;
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// An answer.
+    Reply(Value),
+    /// It did not happen.
+    NotDone,
+    /// It may have happened, or may yet.
+    Unknown,
+}
+
+/// One client's part.
+pub trait Work {
+    /// The next request; none for now. In peace, what is not finished must be, and nothing new need
+    /// begin.
+    fn next(&mut self, now: u64, peace: bool, random: &mut Random) -> Option<Vec<Bytes>>;
+
+    /// What became of it.
+    fn outcome(&mut self, now: u64, outcome: Outcome);
+
+    /// A pause before the next request.
+    fn pause(&self, random: &mut Random, longest: u64) -> u64 {
+        random.below(longest) + 1
+    }
+
+    /// Whether a request was answered since peace, for those who are asked.
+    fn served(&self) -> bool {
+        true
+    }
+
+    /// Whether nothing is left to be finished.
+    fn finished(&self) -> bool {
+        true
+    }
+
+    /// Something that must never be seen, if it was.
+    fn wrong(&mut self) -> Option<String> {
+        None
+    }
+
+    /// Hands over what it saw.
+    fn report(&mut self, histories: &mut Histories);
+}
+
+/// What all clients saw.
+#[derive(Debug, Default)]
+pub struct Histories {
+    /// Of each register.
+    pub registers: BTreeMap<u64, Vec<Op>>,
+    /// Of each counter without sessions, with its last value.
+    pub counters: BTreeMap<u64, (Vec<Increment>, Option<u64>)>,
+    /// Of each counter with sessions.
+    pub exact: BTreeMap<u64, (Vec<Increment>, Option<u64>)>,
+    /// Of each key that ends.
+    pub spells: Vec<Vec<Spell>>,
+}
+
+/// A client.
+pub struct Client {
+    /// What it does.
+    pub work: Box<dyn Work>,
+    /// The only node it speaks to, if so.
+    pub pinned: Option<usize>,
+    /// Its connection.
+    pub conn: Option<ConnId>,
+    /// What came on it.
+    pub replies: Replies,
+    /// It waits for an answer.
+    pub waiting: bool,
+    /// Counts its steps; a timer of an earlier one is void.
+    pub step: u64,
+    /// Its own generator.
+    pub random: Random,
+}
+
+impl Client {
+    /// A client that does this.
+    pub fn new(work: Box<dyn Work>, pinned: Option<usize>, random: Random) -> Client {
+        Client {
+            work,
+            pinned,
+            conn: None,
+            replies: Replies::default(),
+            waiting: false,
+            step: 0,
+            random,
+        }
+    }
+
+    /// All clients of a world.
+    pub fn draw_all(profile: &Profile, nodes: usize, random: &mut Random) -> Vec<Client> {
+        let mut works: Vec<(Box<dyn Work>, Option<usize>)> = Vec::new();
+        let [registers, counters, exact, expiring] = profile.clients;
+        for number in 0..registers.min(CLIENTS_PER_KEY) as u64 {
+            works.push((Box::new(register::Register::new(number, profile)), None));
+        }
+        for number in 0..counters as u64 {
+            works.push((Box::new(counter::Counter::new(number % 2, None)), None));
+        }
+        for number in 0..exact as u64 {
+            works.push((Box::new(counter::Counter::new(number % 2, Some(number))), None));
+        }
+        for number in 0..expiring as u64 {
+            works.push((Box::new(expiry::Expiring::new(number)), None));
+        }
+        for node in 0..nodes {
+            works.push((Box::new(probe::Probe::new(node as u64)), Some(node)));
+        }
+        works.into_iter().map(|(work, pinned)| Client::new(work, pinned, random.fork())).collect()
+    }
+
+    /// It has a connection from now on.
+    pub fn connected(&mut self, conn: ConnId) {
+        self.conn = Some(conn);
+        self.replies = Replies::default();
+    }
+}
+
+/// A command as bytes.
+pub fn encode(command: &[Bytes]) -> Bytes {
+    let mut out = format!("*{}\r\n", command.len()).into_bytes();
+    for word in command {
+        out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        out.extend_from_slice(word);
+        out.extend_from_slice(b"\r\n");
+    }
+    Bytes::from(out)
+}
+
+/// A command from its words.
+pub fn command(words: &[&str]) -> Vec<Bytes> {
+    words.iter().map(|word| Bytes::copy_from_slice(word.as_bytes())).collect()
+}
+
+/// The number that a stored value begins with; padding may follow.
+pub fn number_in(bytes: &[u8]) -> Option<u64> {
+    let end = bytes.iter().position(|byte| *byte == b':').unwrap_or(bytes.len());
+    std::str::from_utf8(&bytes[..end]).ok()?.parse().ok()
+}
+
+/// A value that begins with a number.
+pub fn padded(number: u64, bytes: u64) -> String {
+    format!("{number}:{}", "x".repeat(bytes as usize))
+}

@@ -1,0 +1,178 @@
+//! How a run goes: faults, peace, and then everything must come right.
+
+use super::World;
+use crate::check::{counter, expiry, linear};
+use crate::workload::{Client, Closer, Histories};
+use base::Index;
+use base::time::{MILLISECOND, SECOND};
+use node::KV;
+use node::api::{Answer, Call, Reply};
+use std::collections::BTreeMap;
+
+/// Faults being over, every node must serve writes after this long.
+const RECOVERY_NS: u64 = 20 * SECOND;
+/// And whatever is under way must come to an end after this long.
+const SETTLING_NS: u64 = 40 * SECOND;
+
+impl World<'_> {
+    /// Runs to the end; what was violated, if anything.
+    pub fn run(&mut self, fault_ns: u64) -> Option<String> {
+        self.run_until(fault_ns, |_| false);
+        self.run_until(fault_ns + MILLISECOND, |_| false);
+        let until = self.now + RECOVERY_NS;
+        self.run_until(until, |world| world.clients.iter().all(|client| client.work.served()));
+        self.expect_all("still without service since peace", |client| client.work.served());
+        let until = self.now + SETTLING_NS;
+        self.run_until(until, |world| world.clients.iter().all(|client| client.work.finished()));
+        self.expect_all("still unfinished since peace", |client| client.work.finished());
+        self.close();
+        self.compare_states();
+        self.judge();
+        self.totals.leaders = self.watch.leaders();
+        self.totals.entries = self.watch.entries();
+        self.violation.take()
+    }
+
+    fn expect_all(&mut self, what: &str, fine: impl Fn(&Client) -> bool) {
+        let late: Vec<usize> =
+            (0..self.clients.len()).filter(|number| !fine(&self.clients[*number])).collect();
+        if !late.is_empty() {
+            let statuses = self.statuses();
+            self.violated(format!("clients {late:?} are {what}; {statuses}"));
+        }
+    }
+
+    /// Every shard on every node, for reports.
+    fn statuses(&self) -> String {
+        let mut text = String::new();
+        for host in &self.hosts {
+            let Some(node) = &host.node else {
+                text.push_str(&format!("\n    n{} is down", host.number + 1));
+                continue;
+            };
+            for shard in node.status(host.clock.at(self.now)).shards {
+                text.push_str(&format!(
+                    "\n    n{} {}: {} of term {}, leader {:?}, log from {} to {}, commit {}, applied {}",
+                    host.number + 1,
+                    shard.kind,
+                    shard.role,
+                    shard.term,
+                    shard.leader.map(|leader| leader.0),
+                    shard.first,
+                    shard.last,
+                    shard.commit,
+                    shard.applied
+                ));
+            }
+        }
+        text
+    }
+
+    /// Reads everything once more.
+    fn close(&mut self) {
+        let random = self.random.clients.fork();
+        let closer = Client::new(Box::new(Closer::new(&self.profile)), None, random);
+        self.clients.push(closer);
+        let number = self.clients.len() - 1;
+        self.at(self.now, super::Event::Client { client: number, step: 0 });
+        let until = self.now + RECOVERY_NS;
+        self.run_until(until, |world| world.clients[number].work.finished());
+        self.expect_all("still reading what is left", |client| client.work.finished());
+    }
+
+    /// All replicas hold the same rows at one index.
+    fn compare_states(&mut self) {
+        let mut mark = None;
+        let until = self.now + RECOVERY_NS;
+        while mark.is_none() && self.now < until && self.violation.is_none() {
+            self.marked = None;
+            let host = self.random.faults.below(self.hosts.len() as u64) as usize;
+            self.ask_own(host, Call::HashMark);
+            self.run_until(self.now + 3 * SECOND, |world| world.marked.is_some());
+            mark = self.marked.take().flatten();
+        }
+        let Some(index) = mark else {
+            return self.violated("no hash mark was logged".into());
+        };
+        self.run_until(self.now + RECOVERY_NS, |world| {
+            world.hashes().values().filter(|(at, _)| *at >= index).count() == world.hosts.len()
+        });
+        let hashes = self.hashes();
+        let all = hashes.len() == self.hosts.len();
+        let first = hashes.values().next();
+        if !all || hashes.values().any(|hash| Some(hash) != first) {
+            self.violated(format!("states differ or are missing at {index}: {hashes:?}"));
+        }
+    }
+
+    fn hashes(&self) -> BTreeMap<usize, (Index, u64)> {
+        let mut hashes = BTreeMap::new();
+        for host in &self.hosts {
+            let Some(node) = &host.node else { continue };
+            let status = node.status(host.clock.at(self.now));
+            let kv = status.shards.iter().find(|shard| shard.shard == KV);
+            if let Some(hash) = kv.and_then(|shard| shard.hash) {
+                hashes.insert(host.number, hash);
+            }
+        }
+        hashes
+    }
+
+    /// An answer to a request of the world itself.
+    pub(super) fn own_answer(&mut self, answer: Answer) {
+        self.marked = Some(match answer.result {
+            Ok(Reply::Index(index)) => Some(index),
+            _ => None,
+        });
+    }
+
+    fn judge(&mut self) {
+        if self.violation.is_some() {
+            return;
+        }
+        let mut histories = Histories::default();
+        for client in &mut self.clients {
+            client.work.report(&mut histories);
+        }
+        for (key, ops) in &histories.registers {
+            match linear::check(ops) {
+                linear::Verdict::Fine => {}
+                linear::Verdict::TooHard => self.totals.unjudged += 1,
+                linear::Verdict::Impossible(near) => {
+                    let near: Vec<String> =
+                        near.iter().map(|op| format!("\n    {}", shown(op))).collect();
+                    let near = near.concat();
+                    self.violated(format!("register {key} is not linearizable near{near}"));
+                }
+            }
+        }
+        let counters = histories.counters.iter().map(|of| ("counter", of));
+        let exact = histories.exact.iter().map(|of| ("counter with sessions", of));
+        for (what, (key, (increments, last))) in counters.chain(exact) {
+            let Some(last) = last else { continue };
+            if let Err(wrong) = counter::check(increments, *last) {
+                self.violated(format!("{what} {key}: {wrong}"));
+            }
+        }
+        let clocks = expiry::Clocks {
+            drift_ppm: 2 * self.profile.drift_ppm,
+            jump_ns: (self.profile.steppers <= (self.hosts.len() as u64 - 1) / 2)
+                .then_some(2 * self.profile.wall_spread_ns),
+        };
+        for spells in &histories.spells {
+            if let Err(wrong) = expiry::check(spells, clocks) {
+                self.violated(format!("a key that ends: {wrong}"));
+            }
+        }
+        self.histories = histories;
+    }
+}
+
+fn shown(op: &linear::Op) -> String {
+    let seconds = |ns: u64| format!("{}.{:06}", ns / SECOND, ns % SECOND / 1000);
+    let returned = match op.returned {
+        linear::OPEN => "…".into(),
+        at => seconds(at),
+    };
+    format!("{} to {returned}: {:?}", seconds(op.invoked), op.kind)
+}

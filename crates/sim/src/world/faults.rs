@@ -1,0 +1,229 @@
+//! What goes wrong, and how it ends.
+
+use super::hosts::End;
+use super::{Event, World};
+use crate::profile::Fault;
+use base::ConnId;
+use base::time::{MILLISECOND, SECOND};
+use node::api::{Call, Consistency, FromConn, Request};
+use node::{Input, KV, META};
+use std::collections::BTreeMap;
+
+use super::hosts::{HostInput, OWN_CONNS};
+
+const HOUR_NS: i64 = 3600 * SECOND as i64;
+
+/// Faults under way: the directions that each one cut.
+#[derive(Debug)]
+pub struct Faults {
+    cuts: BTreeMap<u64, Vec<(usize, usize)>>,
+    next: u64,
+    /// Whose wall clock was stepped, and may be again.
+    steppers: Vec<usize>,
+    nodes: usize,
+    asked: u64,
+}
+
+impl Faults {
+    pub fn new(nodes: usize) -> Faults {
+        Faults { cuts: BTreeMap::new(), next: 0, steppers: Vec::new(), nodes, asked: 0 }
+    }
+}
+
+impl World<'_> {
+    pub(super) fn fault(&mut self) {
+        if self.peace {
+            return;
+        }
+        let pause = self.random.faults.below(2 * self.profile.fault_every_ns) + MILLISECOND;
+        self.after(pause, Event::Fault);
+        let Some(fault) = self.random.faults.pick(&self.profile.faults).copied() else { return };
+        self.totals.faults += 1;
+        self.trace.mix([self.now, fault as u64, 0, 9]);
+        self.strike(fault);
+    }
+
+    fn any_host(&mut self) -> usize {
+        self.random.faults.below(self.hosts.len() as u64) as usize
+    }
+
+    /// Often a leader, since that is where it hurts.
+    fn target(&mut self) -> usize {
+        let shard = if self.random.faults.chance(3, 4) { KV } else { META };
+        match self.watch.leader_of(shard) {
+            Some(leader) if self.random.faults.chance(1, 2) => leader,
+            _ => self.any_host(),
+        }
+    }
+
+    fn strike(&mut self, fault: Fault) {
+        let host = self.target();
+        match fault {
+            Fault::PowerLoss => self.end(host, End::PowerLoss, None),
+            Fault::Kill => self.end(host, End::Killed, None),
+            Fault::DieInTurn => {
+                let effects = self.random.faults.below(40);
+                self.hosts[host].doomed = Some(effects);
+            }
+            Fault::PowerLossOfAll => {
+                self.say("the power fails".into());
+                for host in 0..self.hosts.len() {
+                    self.end(host, End::PowerLoss, None);
+                }
+            }
+            Fault::Stop => self.give(host, HostInput::Node(Input::Stop)),
+            Fault::Pause => self.pause(host),
+            Fault::Isolate => {
+                let others = (0..self.hosts.len()).filter(|other| *other != host);
+                let cut = others.flat_map(|other| [(host, other), (other, host)]).collect();
+                self.cut_all(cut, "isolated", host);
+            }
+            Fault::Halves => {
+                let sides = self.sides();
+                let cut = self.across(&sides, None);
+                self.cut_all(cut, "halves, one with", host);
+            }
+            Fault::Bridge => {
+                let sides = self.sides();
+                let cut = self.across(&sides, Some(host));
+                self.cut_all(cut, "halves, bridged by", host);
+            }
+            Fault::OneWay => {
+                let to = self.any_host();
+                if to != host {
+                    self.cut_all(vec![(host, to)], "one way is cut from", host);
+                }
+            }
+            Fault::Mute => {
+                let others = (0..self.hosts.len()).filter(|other| *other != host);
+                let cut = others.map(|other| (host, other)).collect();
+                self.cut_all(cut, "mute is", host);
+            }
+            Fault::Reset => {
+                self.say(format!("links of n{} break", host + 1));
+                self.reset_links(host);
+            }
+            Fault::SlowDisk => {
+                let factor = self.random.faults.between(10, 500);
+                let until = self.now + self.fault_duration();
+                self.hosts[host].slow = (factor, until);
+                self.say(format!("the disk of n{} is {factor} times slower", host + 1));
+            }
+            Fault::SyncError => self.fail_sync(host),
+            Fault::ClockStep => {
+                let host = self.any_host();
+                let by = self.random.faults.between(0, 2 * HOUR_NS as u64) as i64 - HOUR_NS;
+                self.step_clock(host, by);
+            }
+            Fault::ClockStepOfLeader => {
+                let by = if self.random.faults.chance(1, 2) { HOUR_NS } else { -HOUR_NS };
+                self.step_clock(host, by);
+            }
+            Fault::Transfer => self.ask_transfer(host),
+        }
+    }
+
+    fn fault_duration(&mut self) -> u64 {
+        let longest = [300, 1500, 6000][self.random.faults.below(3) as usize];
+        self.random.faults.between(10, longest) * MILLISECOND
+    }
+
+    fn pause(&mut self, host: usize) {
+        let until = self.now + self.fault_duration() / 2;
+        if self.hosts[host].up() {
+            self.hosts[host].paused_until = until;
+            self.say(format!(
+                "n{} stands still for {} ms",
+                host + 1,
+                (until - self.now) / MILLISECOND
+            ));
+            self.wake(host, until);
+        }
+    }
+
+    fn sides(&mut self) -> Vec<bool> {
+        (0..self.hosts.len()).map(|_| self.random.faults.chance(1, 2)).collect()
+    }
+
+    fn across(&self, sides: &[bool], bridge: Option<usize>) -> Vec<(usize, usize)> {
+        let nodes = 0..self.faults.nodes;
+        let pairs = nodes.clone().flat_map(|from| nodes.clone().map(move |to| (from, to)));
+        pairs
+            .filter(|(from, to)| sides[*from] != sides[*to])
+            .filter(|(from, to)| bridge != Some(*from) && bridge != Some(*to))
+            .collect()
+    }
+
+    fn cut_all(&mut self, cut: Vec<(usize, usize)>, how: &str, host: usize) {
+        let pause = self.fault_duration();
+        self.say(format!("{how} n{} for {} ms", host + 1, pause / MILLISECOND));
+        for (from, to) in &cut {
+            self.cut(*from, *to);
+        }
+        self.faults.next += 1;
+        let fault = self.faults.next;
+        self.faults.cuts.insert(fault, cut);
+        self.after(pause, Event::Heal { fault });
+    }
+
+    pub(super) fn heal(&mut self, fault: u64) {
+        for (from, to) in self.faults.cuts.remove(&fault).unwrap_or_default() {
+            self.mend(from, to);
+        }
+    }
+
+    fn step_clock(&mut self, host: usize, by_ns: i64) {
+        let known = self.faults.steppers.contains(&host);
+        if !known && self.faults.steppers.len() as u64 >= self.profile.steppers {
+            return;
+        }
+        if !known {
+            self.faults.steppers.push(host);
+        }
+        self.hosts[host].clock.step_wall(by_ns);
+        self.say(format!("n{}'s wall clock is set by {} s", host + 1, by_ns / SECOND as i64));
+    }
+
+    fn ask_transfer(&mut self, host: usize) {
+        let shard = if self.random.faults.chance(3, 4) { KV } else { META };
+        let to = self.any_host();
+        let to = self.random.faults.chance(1, 2).then(|| World::node_of(to));
+        self.ask_own(host, Call::Transfer { shard, to });
+    }
+
+    /// The world itself asks a node for something.
+    pub(super) fn ask_own(&mut self, host: usize, call: Call) {
+        if !self.hosts[host].up() {
+            return;
+        }
+        self.faults.asked += 1;
+        let seq = self.faults.asked;
+        let now = self.hosts[host].clock.at(self.now).mono;
+        let deadline = now + std::time::Duration::from_secs(2);
+        let consistency = Consistency::Strong;
+        let conn = ConnId(OWN_CONNS + host as u64);
+        let request = Request { conn, seq, deadline, consistency, call };
+        self.give(host, HostInput::Node(Input::Client(FromConn::Request(request))));
+    }
+
+    /// Everything is mended, whoever is down starts, and clocks run on as they are.
+    pub(super) fn make_peace(&mut self) {
+        self.peace = true;
+        self.say("peace".into());
+        let faults: Vec<u64> = self.faults.cuts.keys().copied().collect();
+        for fault in faults {
+            self.heal(fault);
+        }
+        for number in 0..self.hosts.len() {
+            let host = &mut self.hosts[number];
+            host.slow = (1, 0);
+            host.doomed = None;
+            if host.paused_until > self.now {
+                host.paused_until = self.now;
+                self.wake(number, self.now);
+            } else if !host.up() {
+                self.after(MILLISECOND, Event::Start { host: number });
+            }
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! The world itself: one queue of events in true time, and everything that events happen to.
+//!
+//! Nothing here is concurrent and nothing is real but the node: events come out of the queue in
+//! order of time, each changes something and may put further events into the queue. So a seed
+//! decides everything, and the same seed is the same run.
+//!
+//! `hosts` are the machines with their process, disk, tables and clocks; `links` the network between
+//! them; `sockets` the clients' connections; `faults` what goes wrong; `watch` what is true after
+//! each event.
+
+mod disks;
+mod ending;
+mod faults;
+mod hosts;
+mod links;
+mod sockets;
+mod watch;
+
+use crate::clock::HostClock;
+use crate::mutant::Mutant;
+use crate::profile::Profile;
+use crate::trace::{Line, Trace};
+use crate::workload::{Client, Histories};
+use base::time::SECOND;
+use base::{Bytes, ClusterId, ConnId, Index, NodeId, Random};
+use faults::Faults;
+pub(crate) use hosts::Host;
+use hosts::HostInput;
+use links::Links;
+use node::FetchId;
+use sockets::Sockets;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use watch::Watch;
+
+/// The cluster that every world holds.
+const CLUSTER: ClusterId = ClusterId(0x5eed);
+
+/// Something that happens at a moment of true time. Those of a process name its life, and are void
+/// once that is over.
+#[derive(Debug)]
+enum Event {
+    /// A process runs a turn.
+    Turn { host: usize },
+    /// A process starts.
+    Start { host: usize },
+    /// The log's sync is over.
+    Synced { host: usize, life: u64 },
+    /// The log does its housekeeping.
+    Maintain { host: usize, life: u64 },
+    /// A frozen memtable is written.
+    Flushed { host: usize, life: u64 },
+    /// A question to the tables is answered.
+    Fetched { host: usize, life: u64, id: FetchId },
+    /// The tables merge.
+    Compact { host: usize, life: u64 },
+    /// A process tries to connect.
+    Dial { link: usize, life: u64 },
+    /// The attempt is decided.
+    Connect { link: usize, lives: (u64, u64) },
+    /// The next message of a link arrives.
+    Arrive { link: usize, epoch: u64 },
+    /// The sender sees that a link broke.
+    NoticeBreak { link: usize, life: u64 },
+    /// A link that was blocked for so long gives up.
+    GiveUp { link: usize, epoch: u64 },
+    /// A client does its next step.
+    Client { client: usize, step: u64 },
+    /// A client's bytes reach its node.
+    ToHost { conn: ConnId, bytes: Bytes },
+    /// A node's bytes reach their client.
+    ToClient { conn: ConnId, bytes: Bytes },
+    /// A client sees that its connection is gone.
+    Hangup { conn: ConnId },
+    /// Something goes wrong.
+    Fault,
+    /// It ends.
+    Heal { fault: u64 },
+    /// The faults are over.
+    Peace,
+    /// Whatever is looked at now and then.
+    Look,
+}
+
+#[derive(Debug)]
+struct Queued {
+    at: u64,
+    number: u64,
+    event: Event,
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Queued) -> bool {
+        self.number == other.number
+    }
+}
+impl Eq for Queued {}
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Queued) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Queued {
+    fn cmp(&self, other: &Queued) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+/// A generator for each subject.
+struct Randoms {
+    network: Random,
+    disks: Random,
+    crashes: Random,
+    clocks: Random,
+    faults: Random,
+    clients: Random,
+    nodes: Random,
+}
+
+/// What was done, in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Events.
+    pub events: u64,
+    /// Turns of nodes.
+    pub turns: u64,
+    /// Messages between nodes that arrived.
+    pub messages: u64,
+    /// Starts of processes.
+    pub starts: u64,
+    /// Faults.
+    pub faults: u64,
+    /// Terms with a leader, over all shards.
+    pub leaders: u64,
+    /// Entries that were applied first by some replica.
+    pub entries: u64,
+    /// Memtables flushed.
+    pub flushes: u64,
+    /// Questions to tables.
+    pub fetches: u64,
+    /// Snapshot chunks and other bulk messages that arrived.
+    pub bulk: u64,
+    /// Requests by outcome: answered, not done, unknown.
+    pub outcomes: [u64; 3],
+    /// Histories too hard to judge.
+    pub unjudged: u64,
+    /// Nanoseconds of true time.
+    pub time_ns: u64,
+}
+
+impl Totals {
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Totals) {
+        self.events += other.events;
+        self.turns += other.turns;
+        self.messages += other.messages;
+        self.starts += other.starts;
+        self.faults += other.faults;
+        self.leaders += other.leaders;
+        self.entries += other.entries;
+        self.flushes += other.flushes;
+        self.fetches += other.fetches;
+        self.bulk += other.bulk;
+        for (outcome, more) in self.outcomes.iter_mut().zip(other.outcomes) {
+            *outcome += more;
+        }
+        self.unjudged += other.unjudged;
+        self.time_ns += other.time_ns;
+    }
+}
+
+/// What every run is about.
+pub(crate) struct Setup {
+    pub seed: u64,
+    pub nodes: u64,
+    /// How long things go wrong.
+    pub fault_ns: u64,
+    pub mutant: Option<Mutant>,
+}
+
+/// One simulated cluster with its clients.
+pub(crate) struct World<'a> {
+    now: u64,
+    queue: BinaryHeap<Reverse<Queued>>,
+    numbered: u64,
+    pub profile: Profile,
+    mutant: Option<Mutant>,
+    random: Randoms,
+    hosts: Vec<Host>,
+    links: Links,
+    sockets: Sockets,
+    clients: Vec<Client>,
+    faults: Faults,
+    watch: Watch,
+    pub trace: Trace<'a>,
+    pub totals: Totals,
+    /// No more faults; clients must get on.
+    peace: bool,
+    violation: Option<String>,
+    /// The answer to the world's own request.
+    marked: Option<Option<Index>>,
+    pub histories: Histories,
+}
+
+impl<'a> World<'a> {
+    pub fn new(setup: &Setup, reader: Option<&'a mut dyn FnMut(&str)>) -> World<'a> {
+        let mut root = Random::new(setup.seed);
+        let mut draw = root.fork();
+        let mut random = Randoms {
+            network: root.fork(),
+            disks: root.fork(),
+            crashes: root.fork(),
+            clocks: root.fork(),
+            faults: root.fork(),
+            clients: root.fork(),
+            nodes: root.fork(),
+        };
+        let mut profile = Profile::draw(&mut draw, setup.nodes);
+        if let Some(mutant) = setup.mutant {
+            mutant.suit(&mut profile);
+        }
+        let hosts = (0..setup.nodes as usize)
+            .map(|number| {
+                let drift = random.clocks.below(2 * profile.drift_ppm + 1) as i64;
+                let rate = drift - profile.drift_ppm as i64;
+                let rate = setup.mutant.map_or(rate, |mutant| mutant.rate(number, rate));
+                let offset = random.clocks.below(profile.wall_spread_ns + 1) as i64;
+                Host::new(number, HostClock::new(rate, offset), &profile)
+            })
+            .collect();
+        let clients = Client::draw_all(&profile, setup.nodes as usize, &mut random.clients);
+        let mut world = World {
+            now: 0,
+            queue: BinaryHeap::new(),
+            numbered: 0,
+            links: Links::new(setup.nodes as usize),
+            sockets: Sockets::default(),
+            faults: Faults::new(setup.nodes as usize),
+            watch: Watch::default(),
+            trace: Trace::new(reader),
+            totals: Totals::default(),
+            peace: false,
+            violation: None,
+            marked: None,
+            histories: Histories::default(),
+            mutant: setup.mutant,
+            random,
+            hosts,
+            clients,
+            profile,
+        };
+        world.begin(setup.fault_ns);
+        world
+    }
+
+    fn begin(&mut self, fault_ns: u64) {
+        for host in 0..self.hosts.len() {
+            self.at(0, Event::Start { host });
+        }
+        for client in 0..self.clients.len() {
+            let step = self.clients[client].step;
+            let at = self.random.clients.below(SECOND);
+            self.at(at, Event::Client { client, step });
+        }
+        let first = self.random.faults.below(2 * SECOND);
+        self.at(first, Event::Fault);
+        self.at(fault_ns, Event::Peace);
+        self.at(0, Event::Look);
+    }
+
+    fn at(&mut self, at: u64, event: Event) {
+        self.numbered += 1;
+        let at = at.max(self.now);
+        self.queue.push(Reverse(Queued { at, number: self.numbered, event }));
+    }
+
+    fn after(&mut self, pause: u64, event: Event) {
+        self.at(self.now.saturating_add(pause), event);
+    }
+
+    /// Something is not as promised.
+    fn violated(&mut self, what: String) {
+        if self.violation.is_none() {
+            self.trace.text(self.now, format!("VIOLATED: {what}"));
+            self.violation = Some(what);
+        }
+    }
+
+    /// Runs until a moment, or something is violated, or `done`.
+    fn run_until(&mut self, end: u64, mut done: impl FnMut(&World) -> bool) {
+        while self.violation.is_none() && !done(self) {
+            match self.queue.peek() {
+                Some(Reverse(next)) if next.at <= end => {}
+                _ => break,
+            }
+            let Reverse(next) = self.queue.pop().expect("just seen");
+            self.now = next.at;
+            self.totals.events += 1;
+            self.happen(next.event);
+        }
+        if self.violation.is_none() && !done(self) {
+            self.now = end;
+        }
+        self.totals.time_ns = self.now;
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Turn { host } => self.turn(host),
+            Event::Start { host } => self.start(host),
+            Event::Synced { host, life } => self.synced(host, life),
+            Event::Maintain { host, life } => self.maintain(host, life),
+            Event::Flushed { host, life } => self.flushed(host, life),
+            Event::Fetched { host, life, id } => self.fetched(host, life, id),
+            Event::Compact { host, life } => self.compact(host, life),
+            Event::Dial { link, life } => self.dial(link, life),
+            Event::Connect { link, lives } => self.connect(link, lives),
+            Event::Arrive { link, epoch } => self.arrive(link, epoch),
+            Event::NoticeBreak { link, life } => self.notice_break(link, life),
+            Event::GiveUp { link, epoch } => self.give_up(link, epoch),
+            Event::Client { client, step } => self.client_step(client, step),
+            Event::ToHost { conn, bytes } => self.to_host(conn, bytes),
+            Event::ToClient { conn, bytes } => self.to_client(conn, bytes),
+            Event::Hangup { conn } => self.hangup(conn),
+            Event::Fault => self.fault(),
+            Event::Heal { fault } => self.heal(fault),
+            Event::Peace => self.make_peace(),
+            Event::Look => self.look(),
+        }
+    }
+
+    fn look(&mut self) {
+        self.after(SECOND / 2, Event::Look);
+    }
+
+    fn node_of(host: usize) -> NodeId {
+        NodeId(host as u64 + 1)
+    }
+
+    /// Something for a process to look at in its next turn.
+    fn give(&mut self, host: usize, input: HostInput) {
+        if self.hosts[host].node.is_some() {
+            self.hosts[host].inbox.push_back(input);
+            self.wake(host, self.now);
+        }
+    }
+
+    fn note(&mut self, line: Line) {
+        self.trace.line(self.now, line);
+    }
+
+    fn say(&mut self, text: String) {
+        self.trace.text(self.now, text);
+    }
+}

@@ -1,0 +1,306 @@
+//! What must hold after every event, looked at from outside.
+//!
+//! - One leader at most per shard and term.
+//! - Terms and commit indexes of a replica never go back while its process lives, and its applied
+//!   index never goes back but over a restart.
+//! - What any replica holds committed at an index, every other one holds there too: term and
+//!   content. A new leader's log holds all that was committed.
+//! - Every request is answered by its deadline.
+//!
+//! For this each log is mirrored as one hash per entry, from the very records that the nodes write.
+
+use super::World;
+use base::checksum::hash64;
+use base::codec::Writer;
+use base::time::MILLISECOND;
+use base::{ConnId, Entry, Mono, ShardId, Term};
+use node::api::{Answer, FromConn};
+use std::collections::{BTreeMap, BTreeSet};
+use storage::wal::{Record, Recovered};
+
+/// How long after a deadline an answer may come: the node looks ten times a second.
+const GRACE_NS: u64 = 300 * MILLISECOND;
+
+/// One replica's log, from `start` (excluded) on.
+#[derive(Debug, Default)]
+struct Mirror {
+    start: u64,
+    entries: Vec<(Term, u64)>,
+}
+
+impl Mirror {
+    fn at(&self, index: u64) -> Option<(Term, u64)> {
+        let offset = index.checked_sub(self.start + 1)?;
+        self.entries.get(offset as usize).copied()
+    }
+
+    fn put(&mut self, entries: &[Entry]) {
+        let Some(first) = entries.first() else { return };
+        assert!(first.index.0 > self.start, "entries before the log's start");
+        self.entries.truncate((first.index.0 - self.start - 1) as usize);
+        assert_eq!(self.start + self.entries.len() as u64 + 1, first.index.0, "a gap in the log");
+        self.entries.extend(entries.iter().map(|entry| (entry.term, hash_of(entry))));
+    }
+
+    fn start_at(&mut self, index: u64) {
+        if index > self.start {
+            let gone = ((index - self.start) as usize).min(self.entries.len());
+            self.entries.drain(..gone);
+            self.start = index;
+        }
+    }
+
+    fn reset(&mut self, index: u64) {
+        self.entries.clear();
+        self.start = index;
+    }
+}
+
+fn hash_of(entry: &Entry) -> u64 {
+    let mut out = Writer::with_capacity(entry.data.len() + 64);
+    entry.encode(&mut out);
+    hash64(&out.finish(), 0)
+}
+
+/// How a replica was last seen.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    term: Term,
+    commit: u64,
+    applied: u64,
+    leads: bool,
+}
+
+/// Everything that is watched.
+#[derive(Debug, Default)]
+pub struct Watch {
+    mirrors: BTreeMap<(usize, ShardId), Mirror>,
+    seen: BTreeMap<(usize, ShardId), Seen>,
+    leaders: BTreeMap<(ShardId, Term), usize>,
+    /// What is committed, from index 1 on.
+    committed: BTreeMap<ShardId, Vec<Option<(Term, u64)>>>,
+    waiting: BTreeMap<usize, BTreeSet<(Mono, ConnId, u64)>>,
+    deadlines: BTreeMap<(usize, ConnId, u64), Mono>,
+}
+
+impl Watch {
+    /// A process starts from what its log held.
+    pub fn started(&mut self, host: usize, recovered: &Recovered) {
+        self.mirrors.retain(|(of, _), _| *of != host);
+        for (shard, log) in &recovered.shards {
+            let mut mirror = Mirror { start: log.log_start.index.0, entries: Vec::new() };
+            mirror.put(&log.entries);
+            self.mirrors.insert((host, *shard), mirror);
+        }
+    }
+
+    /// A process is over.
+    pub fn ended(&mut self, host: usize) {
+        self.seen.retain(|(of, _), _| *of != host);
+        self.waiting.remove(&host);
+        self.deadlines.retain(|(of, _, _), _| *of != host);
+    }
+
+    /// A node has its records written.
+    pub fn logged(&mut self, host: usize, records: &[Record]) {
+        for record in records {
+            match record {
+                Record::Entries { shard, entries } => {
+                    self.mirrors.entry((host, *shard)).or_default().put(entries);
+                }
+                Record::LogStart { shard, start } => {
+                    self.mirrors.entry((host, *shard)).or_default().start_at(start.index.0);
+                }
+                Record::Reset { shard, start } => {
+                    self.mirrors.entry((host, *shard)).or_default().reset(start.index.0);
+                }
+                Record::Drop { shard } => {
+                    self.mirrors.remove(&(host, *shard));
+                }
+                Record::HardState { .. } | Record::Replica { .. } => {}
+            }
+        }
+    }
+
+    /// A request goes into a node.
+    pub fn asked(&mut self, host: usize, from: &FromConn) {
+        match from {
+            FromConn::Request(request) => {
+                let (conn, seq, deadline) = (request.conn, request.seq, request.deadline);
+                self.waiting.entry(host).or_default().insert((deadline, conn, seq));
+                self.deadlines.insert((host, conn, seq), deadline);
+            }
+            FromConn::Cancel(conn, seq) => self.forget_request(host, *conn, *seq),
+            FromConn::Close(conn) => {
+                let range = (host, *conn, 0)..=(host, *conn, u64::MAX);
+                let gone: Vec<u64> =
+                    self.deadlines.range(range).map(|((_, _, seq), _)| *seq).collect();
+                for seq in gone {
+                    self.forget_request(host, *conn, seq);
+                }
+            }
+        }
+    }
+
+    fn forget_request(&mut self, host: usize, conn: ConnId, seq: u64) {
+        if let Some(deadline) = self.deadlines.remove(&(host, conn, seq))
+            && let Some(waiting) = self.waiting.get_mut(&host)
+        {
+            waiting.remove(&(deadline, conn, seq));
+        }
+    }
+
+    /// An answer comes out of a node.
+    pub fn answered(&mut self, host: usize, answer: &Answer) {
+        if !answer.more {
+            self.forget_request(host, answer.conn, answer.seq);
+        }
+    }
+
+    /// Where a shard's newest leader is.
+    pub fn leader_of(&self, shard: ShardId) -> Option<usize> {
+        let range = (shard, Term(0))..=(shard, Term(u64::MAX));
+        self.leaders.range(range).next_back().map(|(_, host)| *host)
+    }
+
+    /// Terms with a leader so far.
+    pub fn leaders(&self) -> u64 {
+        self.leaders.len() as u64
+    }
+
+    /// Committed entries so far.
+    pub fn entries(&self) -> u64 {
+        self.committed.values().map(|entries| entries.len() as u64).sum()
+    }
+
+    fn check_committed(
+        &mut self,
+        host: usize,
+        shard: ShardId,
+        from: u64,
+        to: u64,
+    ) -> Result<(), String> {
+        let Some(mirror) = self.mirrors.get(&(host, shard)) else { return Ok(()) };
+        let committed = self.committed.entry(shard).or_default();
+        if committed.len() < to as usize {
+            committed.resize(to as usize, None);
+        }
+        for index in from + 1..=to {
+            let Some(mine) = mirror.at(index) else { continue };
+            let place = &mut committed[index as usize - 1];
+            match place {
+                Some(known) if *known != mine => {
+                    return Err(format!(
+                        "n{} holds {shard} entry {index} of term {} committed, another held one of \
+                         term {}{}",
+                        host + 1,
+                        mine.0,
+                        known.0,
+                        if known.0 == mine.0 { " with other content" } else { "" }
+                    ));
+                }
+                Some(_) => {}
+                None => *place = Some(mine),
+            }
+        }
+        Ok(())
+    }
+
+    /// A replica as it is after a turn.
+    fn observe(&mut self, host: usize, seen: &node::Observed) -> Result<(), String> {
+        let (shard, name) = (seen.shard, format_args!("n{} {}", host + 1, seen.shard));
+        let now = Seen {
+            term: seen.term,
+            commit: seen.commit.0,
+            applied: seen.applied.0,
+            leads: seen.leads,
+        };
+        let before = self.seen.insert((host, shard), now);
+        let first = before.is_none();
+        let before = before.unwrap_or_default();
+        if now.term < before.term {
+            return Err(format!("{name}: the term went back from {} to {}", before.term, now.term));
+        }
+        if now.commit < before.commit || now.applied < before.applied {
+            return Err(format!(
+                "{name}: commit {} or applied {} went back from {} and {}",
+                now.commit, now.applied, before.commit, before.applied
+            ));
+        }
+        if now.applied > now.commit {
+            return Err(format!("{name}: applied {} beyond commit {}", now.applied, now.commit));
+        }
+        if now.leads {
+            match self.leaders.get(&(shard, now.term)) {
+                Some(known) if *known != host => {
+                    return Err(format!(
+                        "{name} leads term {}, and so does n{}",
+                        now.term,
+                        known + 1
+                    ));
+                }
+                Some(_) => {}
+                None => {
+                    self.leaders.insert((shard, now.term), host);
+                }
+            }
+            if !before.leads || before.term != now.term {
+                self.check_new_leader(host, shard, now.term)?;
+            }
+        }
+        if now.commit > before.commit {
+            let from = if first { 0 } else { before.commit };
+            self.check_committed(host, shard, from, now.commit)?;
+        }
+        Ok(())
+    }
+
+    /// A new leader's log holds everything that was committed before its term.
+    fn check_new_leader(&self, host: usize, shard: ShardId, term: Term) -> Result<(), String> {
+        let Some(mirror) = self.mirrors.get(&(host, shard)) else { return Ok(()) };
+        let Some(committed) = self.committed.get(&shard) else { return Ok(()) };
+        for (offset, entry) in committed.iter().enumerate() {
+            let index = offset as u64 + 1;
+            let Some(entry) = entry else { continue };
+            if index > mirror.start && entry.0 < term && mirror.at(index) != Some(*entry) {
+                return Err(format!(
+                    "n{} leads {shard} in term {term} without the committed entry {index} of term {}",
+                    host + 1,
+                    entry.0
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn overdue(&self, host: usize, now: Mono) -> Option<String> {
+        let (deadline, conn, seq) = self.waiting.get(&host)?.first()?;
+        let late = now.since(*deadline);
+        (late > GRACE_NS).then(|| {
+            format!(
+                "n{}: request {seq} of {conn} has no answer {} ms after its deadline",
+                host + 1,
+                late / MILLISECOND
+            )
+        })
+    }
+}
+
+impl World<'_> {
+    /// Looks at a node after its turn.
+    pub(super) fn observe(&mut self, number: usize) {
+        let host = &self.hosts[number];
+        let Some(node) = &host.node else { return };
+        let mut wrong = None;
+        for seen in node.observe() {
+            if let Err(what) = self.watch.observe(number, &seen) {
+                wrong = Some(what);
+            }
+        }
+        let now = host.clock.at(self.now).mono;
+        let wrong = wrong.or_else(|| self.watch.overdue(number, now));
+        if let Some(what) = wrong {
+            self.violated(what);
+        }
+    }
+}
