@@ -52,11 +52,6 @@ impl HostClock {
     pub fn step_wall(&mut self, by_ns: i64) {
         self.wall_offset_ns += by_ns;
     }
-
-    /// How far ahead the wall clock is.
-    pub fn wall_offset_ns(&self) -> i64 {
-        self.wall_offset_ns
-    }
 }
 
 #[cfg(test)]

@@ -141,7 +141,7 @@ impl Profile {
             ]
             .map(|count| count as usize),
             registers: random.between(1, 6),
-            think_ns_max: log_between(random, 10 * MILLISECOND, 400 * MILLISECOND),
+            think_ns_max: log_between(random, 30 * MILLISECOND, 600 * MILLISECOND),
             patience_ns: log_between(random, 200 * MILLISECOND, 6 * SECOND),
             value_bytes_max: log_between(random, 1, 1024),
             options,

@@ -23,6 +23,8 @@ pub struct Spell {
     pub invoked: u64,
     /// When it was acknowledged; none if it never was, and may have happened at any time since.
     pub returned: Option<u64>,
+    /// How far shard time lay behind true time around the SET: it may be made up for at once.
+    pub lag_ns: u64,
     /// The looks, in order.
     pub looks: Vec<Look>,
 }
@@ -52,6 +54,7 @@ fn check_early(spell: &Spell, clocks: Clocks) -> Result<(), String> {
     for look in spell.looks.iter().filter(|look| look.value.is_none()) {
         let elapsed = look.returned - spell.invoked;
         let at_most = elapsed + elapsed / 1_000_000 * clocks.drift_ppm + jump_ns + 1_000_000;
+        let at_most = at_most + spell.lag_ns;
         if at_most < spell.ttl_ns {
             return Err(format!(
                 "value {} was to live {} ms and was gone {} ms after it was set",
@@ -121,6 +124,7 @@ mod tests {
             ttl_ns: 100 * MS,
             invoked: 0,
             returned: answered.then_some(MS),
+            lag_ns: 0,
             looks: looks.iter().map(look).collect(),
         }
     }
@@ -131,6 +135,7 @@ mod tests {
         check(&[spell(1, true, &[(50, None)])], SANE).unwrap_err();
         check(&[spell(1, true, &[(50, None)])], WILD).unwrap();
         check(&[spell(1, false, &[(50, None)])], SANE).unwrap();
+        check(&[Spell { lag_ns: 60 * MS, ..spell(1, true, &[(50, None)]) }], SANE).unwrap();
     }
 
     #[test]

@@ -98,6 +98,8 @@ fn narrowed(history: &[Op]) -> Vec<Op> {
             *first = (*first).min(op.returned);
         }
     }
+    let denials = history.iter().filter(|op| matches!(op.kind, Kind::IsNot(_)));
+    let denied_last = denials.map(|op| op.returned).max().unwrap_or(0);
     let mut ops: Vec<Op> = Vec::with_capacity(history.len());
     for op in history {
         let mut op = *op;
@@ -107,7 +109,7 @@ fn narrowed(history: &[Op]) -> Vec<Op> {
             // An open exchange may see a value without anybody knowing, so it keeps what it saw.
             match seen.get(&value) {
                 Some(at) => op.returned = *at,
-                None if saw_in_the_open(history, value) => {}
+                None if op.invoked < denied_last || saw_in_the_open(history, value) => {}
                 None => continue,
             }
         }
@@ -325,6 +327,14 @@ mod tests {
         ];
         passes(&history);
         fails(&[history[1], history[2]]);
+    }
+
+    #[test]
+    fn an_unanswered_write_explains_why_an_exchange_failed() {
+        let (write, open) = (op(Kind::Write(1), 0, 1), op(Kind::Write(2), 2, OPEN));
+        passes(&[write, open, op(Kind::IsNot(1), 3, 4)]);
+        fails(&[write, op(Kind::IsNot(1), 3, 4), op(Kind::Write(2), 5, OPEN)]);
+        fails(&[write, open, op(Kind::IsNot(1), 3, 4), op(Kind::Read(1), 5, 6)]);
     }
 
     #[test]

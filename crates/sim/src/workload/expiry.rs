@@ -24,7 +24,7 @@ pub struct Expiring {
 
 #[derive(Clone, Copy, Debug)]
 enum Asked {
-    Set { ttl_ms: u64 },
+    Set,
     Get,
 }
 
@@ -79,12 +79,13 @@ impl Work for Expiring {
         self.left = random.between(1, 5);
         let longest = [100, 1000, 4000][random.below(3) as usize];
         let ttl_ms = random.between(20, longest);
-        self.under_way = Some((Asked::Set { ttl_ms }, now));
+        self.under_way = Some((Asked::Set, now));
         let spell = Spell {
             value: self.used,
             ttl_ns: ttl_ms * MILLISECOND,
             invoked: now,
             returned: None,
+            lag_ns: 0,
             looks: Vec::new(),
         };
         self.spells.push(spell);
@@ -94,10 +95,10 @@ impl Work for Expiring {
     fn outcome(&mut self, now: u64, outcome: Outcome) {
         let (asked, invoked) = self.under_way.take().expect("a request was under way");
         match (asked, outcome) {
-            (Asked::Set { .. }, Outcome::Reply(Value::Simple(_))) => {
+            (Asked::Set, Outcome::Reply(Value::Simple(_))) => {
                 self.spells.last_mut().expect("begun").returned = Some(now);
             }
-            (Asked::Set { .. }, Outcome::NotDone) => {
+            (Asked::Set, Outcome::NotDone) => {
                 // The spell before it goes on.
                 self.spells.pop();
                 self.left = u64::from(!self.spells.is_empty());
@@ -109,7 +110,7 @@ impl Work for Expiring {
             (asked, Outcome::Reply(other)) => {
                 self.wrong = Some(format!("{asked:?} of {} was answered {other:?}", self.key()));
             }
-            (Asked::Set { .. }, Outcome::Unknown) => self.doubtful = true,
+            (Asked::Set, Outcome::Unknown) => self.doubtful = true,
             (Asked::Get, Outcome::NotDone | Outcome::Unknown) => {}
         }
     }

@@ -6,7 +6,7 @@ use crate::mutant::Mutant;
 use base::time::MILLISECOND;
 use node::{Fetch, Fetched, Input};
 use storage::tables::{ModelTables, RangeLimit, Tables, TablesError};
-use storage::wal::{Record, WAL_DIRECTORY};
+use storage::wal::{Record, WAL_DIRECTORY, WalError};
 
 /// What the tables say.
 pub fn answer(tables: &ModelTables, fetch: Fetch) -> Result<Fetched, TablesError> {
@@ -43,8 +43,7 @@ impl World<'_> {
         for (ticket, records) in std::mem::take(&mut host.log_queue) {
             last = ticket;
             if let Err(error) = wal.append(&records) {
-                let text = format!("n{}: the log refuses: {error}", number + 1);
-                return self.violated(text);
+                return self.log_failed(number, &error);
             }
         }
         host.syncing = Some(last);
@@ -78,12 +77,7 @@ impl World<'_> {
         let Some(ticket) = host.syncing.take() else { return };
         let wal = host.wal.as_mut().expect("a process that is up has its log");
         if let Err(error) = wal.sync() {
-            self.say(format!("n{} stops: {error}", number + 1));
-            let end = match self.random.crashes.chance(1, 2) {
-                true => End::PowerLoss,
-                false => End::Killed,
-            };
-            return self.end(number, end, None);
+            return self.log_failed(number, &error);
         }
         if ticket > 0 && self.mutant != Some(Mutant::AcksBeforeDurable) {
             self.note_logged(number, ticket);
@@ -122,15 +116,29 @@ impl World<'_> {
                     self.plan_maintenance(number);
                 }
             }
-            Err(error) => {
-                self.say(format!("n{} stops: {error}", number + 1));
-                self.end(number, End::Killed, None);
-            }
+            Err(error) => self.log_failed(number, &error),
         }
+    }
+
+    /// After an I/O error the process ends, as the runtime's does; anything else is a bug.
+    fn log_failed(&mut self, number: usize, error: &WalError) {
+        if !matches!(error, WalError::Io { .. }) || !self.hosts[number].failing {
+            return self.violated(format!("n{}: the log refuses: {error}", number + 1));
+        }
+        self.hosts[number].failing = false;
+        self.say(format!("n{} stops: {error}", number + 1));
+        let end = match self.random.crashes.chance(1, 2) {
+            true => End::PowerLoss,
+            false => End::Killed,
+        };
+        self.end(number, end, None);
     }
 
     /// The next sync of this host's log fails.
     pub(super) fn fail_sync(&mut self, number: usize) {
+        if std::mem::replace(&mut self.hosts[number].failing, true) {
+            return;
+        }
         let faults = self.random.disks.fork();
         let disk = &self.hosts[number].disk;
         disk.set_faults(faults);

@@ -159,6 +159,10 @@ impl World<'_> {
             jump_ns: (self.profile.steppers <= (self.hosts.len() as u64 - 1) / 2)
                 .then_some(2 * self.profile.wall_spread_ns),
         };
+        for spell in histories.spells.iter_mut().flatten() {
+            let until = spell.returned.unwrap_or(self.now);
+            spell.lag_ns = self.watch.lag(KV, spell.invoked, until);
+        }
         for spells in &histories.spells {
             if let Err(wrong) = expiry::check(spells, clocks) {
                 self.violated(format!("a key that ends: {wrong}"));

@@ -19,7 +19,7 @@ use std::time::Duration;
 use storage::disk::SimDisk;
 use storage::engine::FlushJob;
 use storage::tables::{ModelTables, Prepared, RangeLimit, Tables};
-use storage::wal::{Record, Wal, WalOptions};
+use storage::wal::{Record, Wal, WalError, WalOptions};
 
 /// Connections of the world itself, which speak to the node without a gateway.
 pub const OWN_CONNS: u64 = 1 << 60;
@@ -69,6 +69,8 @@ pub struct Host {
     pub compacting: Option<(u64, Vec<u64>)>,
     /// As they were before the last flush, for a mutant.
     pub older_tables: Option<ModelTables>,
+    /// A sync of its log is going to fail.
+    pub failing: bool,
     /// Dies after so many effects.
     pub doomed: Option<u64>,
     /// Bytes of connections that the gateway did not take yet.
@@ -104,6 +106,7 @@ impl Host {
             fetching: BTreeMap::new(),
             compacting: None,
             older_tables: None,
+            failing: false,
             doomed: None,
             unread: BTreeMap::new(),
             starting: true,
@@ -156,6 +159,10 @@ impl World<'_> {
         let opened = Wal::open(Box::new(host.disk.clone()), host.wal_options.clone());
         let (wal, recovered) = match opened {
             Ok(opened) => opened,
+            Err(WalError::Io { .. }) if std::mem::take(&mut host.failing) => {
+                self.say(format!("n{} can't start: its log's disk fails", number + 1));
+                return self.after(100 * MILLISECOND, Event::Start { host: number });
+            }
             Err(error) => return self.violated(format!("n{} can't start: {error}", number + 1)),
         };
         let generation = host.tables.generation();

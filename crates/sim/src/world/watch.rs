@@ -10,6 +10,7 @@
 //! For this each log is mirrored as one hash per entry, from the very records that the nodes write.
 
 use super::World;
+use crate::clock::EPOCH_NS;
 use base::checksum::hash64;
 use base::codec::Writer;
 use base::time::MILLISECOND;
@@ -79,6 +80,10 @@ pub struct Watch {
     leaders: BTreeMap<(ShardId, Term), usize>,
     /// What is committed, from index 1 on.
     committed: BTreeMap<ShardId, Vec<Option<(Term, u64)>>>,
+    /// The highest applied index of each shard.
+    newest: BTreeMap<ShardId, u64>,
+    /// When a new index was first applied in a shard, and how far its stamp lay behind true time.
+    lags: BTreeMap<ShardId, Vec<(u64, u64)>>,
     waiting: BTreeMap<usize, BTreeSet<(Mono, ConnId, u64)>>,
     deadlines: BTreeMap<(usize, ConnId, u64), Mono>,
 }
@@ -227,7 +232,10 @@ impl Watch {
                 now.commit, now.applied, before.commit, before.applied
             ));
         }
-        if now.applied > now.commit {
+        // An installed snapshot is applied a moment before the log follows.
+        let in_log =
+            self.mirrors.get(&(host, shard)).is_some_and(|log| log.at(now.applied).is_some());
+        if now.applied > now.commit && in_log {
             return Err(format!("{name}: applied {} beyond commit {}", now.applied, now.commit));
         }
         if now.leads {
@@ -273,6 +281,42 @@ impl Watch {
         Ok(())
     }
 
+    /// Shard time never runs ahead of what a majority's clocks may show.
+    fn check_stamp(
+        &mut self,
+        seen: &node::Observed,
+        now: u64,
+        ahead: Option<u64>,
+    ) -> Result<(), String> {
+        let newest = self.newest.entry(seen.shard).or_default();
+        if seen.applied.0 <= *newest {
+            return Ok(());
+        }
+        *newest = seen.applied.0;
+        let truth = EPOCH_NS + now;
+        let lags = self.lags.entry(seen.shard).or_default();
+        lags.push((now, truth.saturating_sub(seen.stamp.0)));
+        let Some(ahead) = ahead else { return Ok(()) };
+        if seen.stamp.0 > truth + ahead {
+            return Err(format!(
+                "the time of {} is {} ms ahead, {} ms were allowed",
+                seen.shard,
+                (seen.stamp.0 - truth) / MILLISECOND,
+                ahead / MILLISECOND
+            ));
+        }
+        Ok(())
+    }
+
+    /// How far a shard's time lay behind true time at most while something was applied.
+    pub fn lag(&self, shard: ShardId, from: u64, to: u64) -> u64 {
+        let Some(lags) = self.lags.get(&shard) else { return 0 };
+        let first = lags.partition_point(|(at, _)| *at < from);
+        // The first one after the window may be a batch that began within it.
+        let end = (lags.partition_point(|(at, _)| *at <= to) + 1).min(lags.len());
+        lags[first.min(end)..end].iter().map(|(_, lag)| *lag).max().unwrap_or(0)
+    }
+
     fn overdue(&self, host: usize, now: Mono) -> Option<String> {
         let (deadline, conn, seq) = self.waiting.get(&host)?.first()?;
         let late = now.since(*deadline);
@@ -291,11 +335,14 @@ impl World<'_> {
     pub(super) fn observe(&mut self, number: usize) {
         let host = &self.hosts[number];
         let Some(node) = &host.node else { return };
+        let drift_ns = self.now / 1_000_000 * self.profile.drift_ppm;
+        let sane = self.profile.steppers <= (self.hosts.len() as u64 - 1) / 2;
+        let ahead = sane.then_some(self.profile.wall_spread_ns + drift_ns + MILLISECOND);
         let mut wrong = None;
         for seen in node.observe() {
-            if let Err(what) = self.watch.observe(number, &seen) {
-                wrong = Some(what);
-            }
+            let watched = self.watch.observe(number, &seen);
+            let watched = watched.and_then(|()| self.watch.check_stamp(&seen, self.now, ahead));
+            wrong = watched.err().or(wrong);
         }
         let now = host.clock.at(self.now).mono;
         let wrong = wrong.or_else(|| self.watch.overdue(number, now));

@@ -165,6 +165,7 @@ pub(super) fn open(disk: Box<dyn Disk>, options: WalOptions) -> Result<(Wal, Rec
     let numbers = recovery.drop_unopened(numbers)?;
     let (segments, head) = recovery.replay(&numbers)?;
     recovery.whole()?;
+    recovery.keep(&segments)?;
     let recovered = recovery.recovered();
     let wal = Wal {
         disk: recovery.disk,
@@ -197,6 +198,16 @@ impl Recovery {
             expected: fault.expected,
             seen: fault.seen,
         }
+    }
+
+    /// Makes durable what was read: a process that was killed may have left it to the operating
+    /// system only, and from now on it is acted on and vouched for.
+    fn keep(&mut self, segments: &VecDeque<Segment>) -> Result<(), WalError> {
+        let newest = segments.back().expect("a log has a segment");
+        let (path, synced) = (Wal::segment_path(newest.number), self.disk.sync_data(newest.file));
+        self.io("syncing", &path, synced)?;
+        let synced = self.disk.sync_dir(WAL_DIRECTORY);
+        self.io("syncing", WAL_DIRECTORY, synced)
     }
 
     /// Opens spares, removes half-made ones, and returns the newest unbroken row of segments;
