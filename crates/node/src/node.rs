@@ -349,8 +349,9 @@ impl Node {
             self.routes_changed = true;
             let clients = &self.clients;
             self.parts.retain(|(_, (conn, seq)), _| clients.wants(*conn, *seq));
+            // At once: whoever was told "not done" must not be sent on by this same turn.
             for (conn, seq, failure) in self.clients.overdue(now.mono) {
-                self.core.reply(Origin::Client(conn, seq), Err(failure));
+                self.answer_client(Origin::Client(conn, seq), false, Err(failure));
             }
             self.control();
         }

@@ -365,3 +365,41 @@ fn a_lost_disk_is_refused_under_its_old_name_and_joins_anew_once_it_is_replaced(
         assert_eq!(at(id).hash.map(|(index, _)| index), Some(index), "{id}");
     }
 }
+
+#[test]
+fn a_request_whose_client_was_told_not_done_goes_nowhere_any_more() {
+    let mut cluster = Cluster::new(3, &Options::default());
+    cluster.set(1, "k", "v");
+    let leader = cluster.leader();
+    let other = *cluster.hosts.keys().find(|id| **id != leader).unwrap();
+    let start = cluster.now;
+    let host = cluster.hosts.get_mut(&other).unwrap();
+    let mut effects = Vec::new();
+    host.node.step(time(start), Input::PeerDown(leader), &mut effects);
+    let (key, value) = (text("k"), text("late"));
+    let set = Op::Set { key, value, expiry: Expiry::Never, when: When::Always, old: false };
+    let request = Request {
+        conn: CONN,
+        seq: 1000,
+        deadline: Mono(start + 50 * MILLISECOND),
+        consistency: Consistency::Strong,
+        call: Call::Kv(Batch::one(Bucket(0), set)),
+    };
+    host.node.step(time(start), Input::Client(FromConn::Request(request)), &mut effects);
+    host.node.turn(time(start), &mut effects);
+    effects.clear();
+    // The process stood still; the way to the leader opens in the very turn that finds it overdue.
+    let late = time(start + 200 * MILLISECOND);
+    host.node.step(late, Input::PeerUp(leader), &mut effects);
+    host.node.turn(late, &mut effects);
+    let refused = base::Failure::NotDone(base::NotDone::Deadline);
+    let told =
+        |effect: &Effect| matches!(effect, Effect::Answer(a) if a.result == Err(refused.clone()));
+    assert!(effects.iter().any(told), "{effects:?}");
+    let sent = effects.iter().filter_map(|effect| match effect {
+        Effect::Peer { body, .. } => Some(underpin_node::describe_message(body.clone())),
+        _ => None,
+    });
+    let forwarded: Vec<String> = sent.filter(|text| text.starts_with("Forward")).collect();
+    assert!(forwarded.is_empty(), "{forwarded:?}");
+}
