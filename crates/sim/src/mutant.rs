@@ -25,7 +25,7 @@ pub enum Mutant {
     LosesHardState,
     /// A node takes part in elections at once after a start, whatever it promised before.
     ForgetsPromise,
-    /// One node's clock runs far slower than the drift bound allows.
+    /// Two nodes' clocks run far slower than the drift bound allows.
     SlowLeaseClock,
     /// A table that was reported as durable is gone after a power loss.
     LosesTable,
@@ -58,19 +58,34 @@ impl Mutant {
                 &[Fault::PowerLoss, Fault::PowerLossOfAll, Fault::Isolate]
             }
             Mutant::LosesHardState => &[Fault::PowerLoss, Fault::Kill, Fault::Halves],
-            Mutant::ForgetsPromise => &[Fault::Kill, Fault::Isolate, Fault::OneWay],
-            Mutant::SlowLeaseClock => &[Fault::Isolate, Fault::Mute, Fault::Halves],
+            Mutant::ForgetsPromise => &[Fault::LeaderAlone],
+            Mutant::SlowLeaseClock => &[Fault::Isolate, Fault::Transfer],
             Mutant::Corrupts | Mutant::Duplicates | Mutant::StaleReads => &[Fault::Isolate],
         };
         profile.faults = faults.to_vec();
         profile.fault_every_ns = profile.fault_every_ns.min(1_500_000_000);
         profile.down_ns_max = profile.down_ns_max.min(800_000_000);
+        if matches!(self, Mutant::ForgetsPromise | Mutant::SlowLeaseClock) {
+            // Long leases, short elections, and one key that many look at.
+            let options = &mut profile.options;
+            let slow = self == Mutant::SlowLeaseClock;
+            options.liveness.heartbeat_ns = if slow { 50_000_000 } else { 200_000_000 };
+            options.liveness.support_ns = 8 * options.liveness.heartbeat_ns;
+            options.raft.election_ns_min = 60_000_000;
+            options.raft.election_ns_max = 120_000_000;
+            profile.registers = 1;
+            profile.clients[0] = 5;
+            profile.think_ns_max = 30_000_000;
+            profile.fault_every_ns = if slow { 1_200_000_000 } else { 2_500_000_000 };
+            profile.patience_ns = 500_000_000;
+            profile.latency_ns = profile.latency_ns.min(1_000_000);
+        }
     }
 
     /// The rate of a node's clock.
     pub(crate) fn rate(self, host: usize, drawn: i64) -> i64 {
         match self {
-            Mutant::SlowLeaseClock if host == 0 => -800_000,
+            Mutant::SlowLeaseClock if host >= 3 => -700_000,
             _ => drawn,
         }
     }

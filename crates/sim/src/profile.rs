@@ -47,10 +47,12 @@ pub enum Fault {
     ClockStepOfLeader,
     /// A leader is asked to hand over.
     Transfer,
+    /// A leader is cut off, and all others are killed and start again at once.
+    LeaderAlone,
 }
 
 /// All of them.
-pub const FAULTS: [Fault; 17] = [
+pub const FAULTS: [Fault; 18] = [
     Fault::PowerLoss,
     Fault::Kill,
     Fault::DieInTurn,
@@ -68,6 +70,7 @@ pub const FAULTS: [Fault; 17] = [
     Fault::ClockStep,
     Fault::ClockStepOfLeader,
     Fault::Transfer,
+    Fault::LeaderAlone,
 ];
 
 /// One seed's world.

@@ -23,9 +23,10 @@ pub fn answer(tables: &ModelTables, fetch: Fetch) -> Result<Fetched, TablesError
 impl World<'_> {
     /// The node wants something written.
     pub(super) fn log(&mut self, number: usize, ticket: u64, records: Vec<Record>) {
-        self.watch.logged(number, &records);
+        self.watch.logged(number, ticket, &records);
         let records = self.mutant.map_or(records.clone(), |mutant| mutant.written(records));
         if self.mutant == Some(Mutant::AcksBeforeDurable) {
+            self.watch.durable(number, ticket);
             self.give(number, HostInput::Node(Input::Logged { ticket }));
         }
         self.hosts[number].log_queue.push_back((ticket, records));
@@ -81,6 +82,7 @@ impl World<'_> {
         }
         if ticket > 0 && self.mutant != Some(Mutant::AcksBeforeDurable) {
             self.note_logged(number, ticket);
+            self.watch.durable(number, ticket);
             self.give(number, HostInput::Node(Input::Logged { ticket }));
         }
         self.write_log(number);

@@ -73,11 +73,7 @@ impl World<'_> {
             }
             Fault::Stop => self.give(host, HostInput::Node(Input::Stop)),
             Fault::Pause => self.pause(host),
-            Fault::Isolate => {
-                let others = (0..self.hosts.len()).filter(|other| *other != host);
-                let cut = others.flat_map(|other| [(host, other), (other, host)]).collect();
-                self.cut_all(cut, "isolated", host);
-            }
+            Fault::Isolate => self.isolate(host),
             Fault::Halves => {
                 let sides = self.sides();
                 let cut = self.across(&sides, None);
@@ -120,7 +116,21 @@ impl World<'_> {
                 self.step_clock(host, by);
             }
             Fault::Transfer => self.ask_transfer(host),
+            Fault::LeaderAlone => {
+                let leader = self.watch.leader_of(KV).unwrap_or(host);
+                self.isolate(leader);
+                for other in (0..self.hosts.len()).filter(|other| *other != leader) {
+                    let down = self.random.faults.below(20 * MILLISECOND) + 1;
+                    self.end(other, End::Killed, Some(down));
+                }
+            }
         }
+    }
+
+    fn isolate(&mut self, host: usize) {
+        let others = (0..self.hosts.len()).filter(|other| *other != host);
+        let cut = others.flat_map(|other| [(host, other), (other, host)]).collect();
+        self.cut_all(cut, "isolated", host);
     }
 
     fn fault_duration(&mut self) -> u64 {

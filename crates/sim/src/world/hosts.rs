@@ -187,7 +187,9 @@ impl World<'_> {
             seed,
             ..gateway::resp::Options::default()
         });
-        self.watch.started(number, &boot.recovered);
+        if let Err(wrong) = self.watch.started(number, &boot.recovered) {
+            return self.violated(wrong);
+        }
         let time = host.clock.at(now);
         let fresh = boot.fresh;
         match Node::new(options, boot, time) {

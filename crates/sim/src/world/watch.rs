@@ -5,6 +5,7 @@
 //!   index never goes back but over a restart.
 //! - What any replica holds committed at an index, every other one holds there too: term and
 //!   content. A new leader's log holds all that was committed.
+//! - A process that starts again knows the term and vote that its log had said to be durable.
 //! - Every request is answered by its deadline.
 //!
 //! For this each log is mirrored as one hash per entry, from the very records that the nodes write.
@@ -14,7 +15,7 @@ use crate::clock::EPOCH_NS;
 use base::checksum::hash64;
 use base::codec::Writer;
 use base::time::MILLISECOND;
-use base::{ConnId, Entry, Mono, ShardId, Term};
+use base::{ConnId, Entry, HardState, Mono, ShardId, Term};
 use node::api::{Answer, FromConn};
 use std::collections::{BTreeMap, BTreeSet};
 use storage::wal::{Record, Recovered};
@@ -80,6 +81,8 @@ pub struct Watch {
     leaders: BTreeMap<(ShardId, Term), usize>,
     /// What is committed, from index 1 on.
     committed: BTreeMap<ShardId, Vec<Option<(Term, u64)>>>,
+    /// Hard states with the ticket they went to the log under, oldest first; the first is durable.
+    hard_states: BTreeMap<(usize, ShardId), Vec<(u64, HardState)>>,
     /// The highest applied index of each shard.
     newest: BTreeMap<ShardId, u64>,
     /// When a new index was first applied in a shard, and how far its stamp lay behind true time.
@@ -90,12 +93,46 @@ pub struct Watch {
 
 impl Watch {
     /// A process starts from what its log held.
-    pub fn started(&mut self, host: usize, recovered: &Recovered) {
+    pub fn started(&mut self, host: usize, recovered: &Recovered) -> Result<(), String> {
+        let known: Vec<(ShardId, HardState)> = self
+            .hard_states
+            .iter()
+            .filter(|((of, _), states)| *of == host && states[0].0 == 0)
+            .map(|((_, shard), states)| (*shard, states[0].1))
+            .collect();
+        self.hard_states.retain(|(of, _), _| *of != host);
+        for (shard, durable) in known {
+            let found = recovered.shards.get(&shard).map(|log| log.hard_state).unwrap_or_default();
+            let forgot = found.term < durable.term
+                || found.term == durable.term
+                    && durable.vote.is_some()
+                    && found.vote != durable.vote;
+            if forgot {
+                return Err(format!(
+                    "n{} {shard} starts with {found:?}, {durable:?} had been durable",
+                    host + 1
+                ));
+            }
+            self.hard_states.insert((host, shard), vec![(0, found)]);
+        }
         self.mirrors.retain(|(of, _), _| *of != host);
         for (shard, log) in &recovered.shards {
             let mut mirror = Mirror { start: log.log_start.index.0, entries: Vec::new() };
             mirror.put(&log.entries);
             self.mirrors.insert((host, *shard), mirror);
+        }
+        Ok(())
+    }
+
+    /// The log says that everything up to a ticket is durable.
+    pub fn durable(&mut self, host: usize, ticket: u64) {
+        let range = (host, ShardId(0))..=(host, ShardId(u64::MAX));
+        for (_, states) in self.hard_states.range_mut(range) {
+            let done = states.partition_point(|(of, _)| *of <= ticket);
+            if done > 0 {
+                states.drain(..done - 1);
+                states[0].0 = 0;
+            }
         }
     }
 
@@ -107,7 +144,7 @@ impl Watch {
     }
 
     /// A node has its records written.
-    pub fn logged(&mut self, host: usize, records: &[Record]) {
+    pub fn logged(&mut self, host: usize, ticket: u64, records: &[Record]) {
         for record in records {
             match record {
                 Record::Entries { shard, entries } => {
@@ -122,7 +159,10 @@ impl Watch {
                 Record::Drop { shard } => {
                     self.mirrors.remove(&(host, *shard));
                 }
-                Record::HardState { .. } | Record::Replica { .. } => {}
+                Record::HardState { shard, state } => {
+                    self.hard_states.entry((host, *shard)).or_default().push((ticket, *state));
+                }
+                Record::Replica { .. } => {}
             }
         }
     }
