@@ -127,7 +127,7 @@ impl World<'_> {
         self.after(self.profile.patience_ns, Event::Client { client: number, step });
     }
 
-    pub(super) fn to_host(&mut self, conn: ConnId, bytes: Bytes) {
+    pub(super) fn reach_host(&mut self, conn: ConnId, bytes: Bytes) {
         let Some(socket) = self.sockets.all.get_mut(&conn) else { return };
         let host = socket.host;
         if self.hosts[host].life != socket.life {
@@ -162,7 +162,7 @@ impl World<'_> {
         }
     }
 
-    pub(super) fn to_client(&mut self, conn: ConnId, bytes: Bytes) {
+    pub(super) fn reach_client(&mut self, conn: ConnId, bytes: Bytes) {
         let Some(socket) = self.sockets.all.get(&conn) else { return };
         let (number, node) = (socket.client, socket.host as u64 + 1);
         self.trace.mix([self.now, number as u64, node, 8]);
