@@ -6,7 +6,7 @@
 //! when time runs out or a link breaks: "not done" if it can't have reached a log, else "unknown".
 
 use crate::api::Request;
-use base::{ConnId, Failure, Mono, NodeId, NotDone};
+use base::{ConnId, Failure, Mono, NodeId, NotDone, ShardId};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Where a request in flight is.
@@ -20,6 +20,8 @@ pub(crate) enum Place {
     Sent {
         /// The node.
         to: NodeId,
+        /// The shard that it leads, or led.
+        shard: ShardId,
         /// Whether it may change something there.
         writes: bool,
     },
@@ -94,9 +96,9 @@ impl Clients {
     }
 
     /// Notes that a request was sent to another node.
-    pub fn sent(&mut self, request: &Request, to: NodeId, writes: bool) {
+    pub fn sent(&mut self, request: &Request, to: NodeId, shard: ShardId, writes: bool) {
         if let Some(flight) = self.in_flight(request.conn, request.seq) {
-            flight.place = Place::Sent { to, writes };
+            flight.place = Place::Sent { to, shard, writes };
             flight.sent = Some(request.clone());
         }
     }
@@ -157,8 +159,18 @@ impl Clients {
 
     /// Requests sent to a node whose link broke, with what their clients may conclude.
     pub fn lost(&mut self, node: NodeId) -> Vec<(ConnId, u64, Failure)> {
+        self.sent_where(|to, _| to == node)
+    }
+
+    /// Requests sent to a former leader of a shard, which may be frozen or cut off and never
+    /// answer, with what their clients may conclude.
+    pub fn outlived(&mut self, shard: ShardId, leader: NodeId) -> Vec<(ConnId, u64, Failure)> {
+        self.sent_where(|to, of| of == shard && to != leader)
+    }
+
+    fn sent_where(&self, which: impl Fn(NodeId, ShardId) -> bool) -> Vec<(ConnId, u64, Failure)> {
         self.failing(|flight| match flight.place {
-            Place::Sent { to, writes } if to == node => Some(match writes {
+            Place::Sent { to, shard, writes } if which(to, shard) => Some(match writes {
                 true => Failure::Unknown,
                 false => Failure::NotDone(NotDone::LeaderChanged),
             }),

@@ -451,6 +451,26 @@ impl Node {
         }
     }
 
+    /// Whoever a request was sent to can't be heard any more.
+    fn fail_sent(&mut self, lost: Vec<(base::ConnId, u64, Failure)>) {
+        for (conn, seq, failure) in lost {
+            match failure {
+                Failure::NotDone(_) => self.redo_or_fail(conn, seq, failure),
+                failure => self.answer_client(Origin::Client(conn, seq), false, Err(failure)),
+            }
+        }
+    }
+
+    /// Shards have new leaders: the old ones may never answer what was sent to them.
+    fn fail_outlived(&mut self) {
+        let leaders: Vec<_> =
+            self.shards.iter().filter_map(|(id, shard)| Some((*id, shard.leader?))).collect();
+        for (shard, leader) in leaders {
+            let lost = self.clients.outlived(shard, leader);
+            self.fail_sent(lost);
+        }
+    }
+
     /// A request that was sent to another node did not happen there.
     fn redo_or_fail(&mut self, conn: base::ConnId, seq: u64, failure: Failure) {
         match self.clients.redo(conn, seq, self.core.now.mono) {
@@ -485,12 +505,8 @@ impl Node {
     fn link_down(&mut self, node: NodeId) {
         self.links.remove(&node);
         self.parts.retain(|(from, _), _| *from != node);
-        for (conn, seq, failure) in self.clients.lost(node) {
-            match failure {
-                Failure::NotDone(_) => self.redo_or_fail(conn, seq, failure),
-                failure => self.core.reply(Origin::Client(conn, seq), Err(failure)),
-            }
-        }
+        let lost = self.clients.lost(node);
+        self.fail_sent(lost);
     }
 
     // ---- clients -----------------------------------------------------------------------------
@@ -591,7 +607,7 @@ impl Node {
 
     fn forward(&mut self, id: ShardId, leader: NodeId, request: Request) {
         let writes = !reads_only(&request.call);
-        self.clients.sent(&request, leader, writes);
+        self.clients.sent(&request, leader, id, writes);
         let term = self.shards[&id].raft.term();
         let wait_ms = request.deadline.since(self.core.now.mono) / 1_000_000;
         let Request { conn, seq, consistency, call, .. } = request;
@@ -758,6 +774,7 @@ impl Node {
     }
 
     fn grant_wishes(&mut self) {
+        let mut leaders_changed = false;
         for wish in std::mem::take(&mut self.core.wishes) {
             match wish {
                 Wish::Snapshot { shard, to } => self.start_snapshot(shard, to),
@@ -766,8 +783,12 @@ impl Node {
                     self.scans.hash(descriptor, index, view);
                 }
                 Wish::Map => self.map_changed(),
-                Wish::Routes => self.routes_changed = true,
+                Wish::Routes => leaders_changed = true,
             }
+        }
+        if leaders_changed {
+            self.fail_outlived();
+            self.routes_changed = true;
         }
         if std::mem::take(&mut self.routes_changed) {
             self.unpark();
