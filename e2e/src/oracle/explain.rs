@@ -29,7 +29,7 @@ const EXPLANATIONS: &[Explanation] = &[
     Explanation { reason: "cursors", fits: cursors },
     Explanation { reason: "some key", fits: some_key },
     Explanation { reason: "the clock moves on", fits: clock },
-    Explanation { reason: "exact decimals", fits: decimals },
+    Explanation { reason: DECIMALS, fits: decimals },
     Explanation { reason: "encodings", fits: encodings },
     Explanation { reason: "shared integers", fits: shared_integers },
     Explanation { reason: "idle time", fits: idle_time },
@@ -40,6 +40,11 @@ const EXPLANATIONS: &[Explanation] = &[
     Explanation { reason: "the table of commands", fits: commands },
     Explanation { reason: "bounds", fits: bounds },
 ];
+
+/// The reason that [`decimals`] stands for.
+pub(super) const DECIMALS: &str = "exact decimals";
+/// What both say of a value that is no number to them.
+pub(super) const NOT_A_FLOAT: &[u8] = b"-ERR value is not a valid float\r\n";
 
 /// The reasons of all differences of an item, or the first reply without one.
 pub fn explain(item: &Item, redis: &Replies, ours: &Replies) -> Result<Vec<&'static str>, usize> {
@@ -123,14 +128,11 @@ fn decimals(request: &Request, redis: &[u8], ours: &[u8]) -> bool {
         (Some(_), None) => {
             let hexadecimal = |word: &Vec<u8>| word.to_ascii_lowercase().contains(&b'x');
             let beyond = ours == b"-ERR increment would produce NaN or Infinity\r\n";
-            let not_decimal = ours == b"-ERR value is not a valid float\r\n";
+            let not_decimal = ours == NOT_A_FLOAT;
             beyond || not_decimal && request.words.iter().any(hexadecimal)
         }
         // Too large to be a number there, and too large to be added here.
-        _ => {
-            redis == b"-ERR value is not a valid float\r\n"
-                && ours == b"-ERR increment would produce NaN or Infinity\r\n"
-        }
+        _ => redis == NOT_A_FLOAT && ours == b"-ERR increment would produce NaN or Infinity\r\n",
     }
 }
 

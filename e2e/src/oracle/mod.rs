@@ -160,6 +160,11 @@ fn run(item: &Item, pairs: &mut [Pair], place: usize, report: &mut Report) -> io
             make_equal(item, &mut pairs[place])?;
             Ok(true)
         }
+        Err(_) if holds_hexadecimal(item, &all.1, &mut pairs[place])? => {
+            *report.explained.entry(explain::DECIMALS).or_default() += 1;
+            make_equal(item, &mut pairs[place])?;
+            Ok(true)
+        }
         Err(at) => {
             report.different += 1;
             if report.differences.len() < KEPT_MAX {
@@ -168,6 +173,22 @@ fn run(item: &Item, pairs: &mut [Pair], place: usize, report: &mut Report) -> io
             Ok(false)
         }
     }
+}
+
+/// Whether we refused to add to a value that earlier requests made a hexadecimal number, as Redis
+/// would have read it: the refusal left it as it was.
+fn holds_hexadecimal(item: &Item, ours: &Replies, pair: &mut Pair) -> io::Result<bool> {
+    let [command, key, ..] = item.words.as_slice() else { return Ok(false) };
+    let refused = ours.iter().any(|reply| reply == explain::NOT_A_FLOAT);
+    if !refused || !command.eq_ignore_ascii_case(b"INCRBYFLOAT") {
+        return Ok(false);
+    }
+    let (_, held) = pair.ask(&generate::frame(&[b"GET".to_vec(), key.clone()]), 1)?;
+    let held = held.first().and_then(|reply| raw::bulk(reply));
+    Ok(held.is_some_and(|held| {
+        let digits = held.strip_prefix(b"-").unwrap_or(held);
+        digits.len() > 2 && digits[..2].eq_ignore_ascii_case(b"0x")
+    }))
 }
 
 /// After an explained difference of a value, both go on with that of Redis.

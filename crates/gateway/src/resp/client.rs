@@ -108,7 +108,8 @@ fn describe(conn: &Conn, now: Time, text: &mut String) {
     let written = write!(
         text,
         "id={} addr={} name={} age={} idle={} flags={flags} db={} sub=0 psub=0 ssub=0 \
-         multi={multi} watch={} qbuf={} obl={} oll={} cmd={} user=default redir=-1 resp={} \
+         multi={multi} watch={} qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 obl={} oll={} \
+         omem={} tot-mem={} cmd={} user=default redir=-1 resp={} \
          lib-name={} lib-ver={}",
         conn.id.0,
         conn.address,
@@ -120,6 +121,8 @@ fn describe(conn: &Conn, now: Time, text: &mut String) {
         conn.partial_bytes(),
         conn.unsent_bytes(),
         conn.waiting(),
+        conn.unsent_bytes(),
+        conn.partial_bytes() + conn.unsent_bytes(),
         conn.last,
         if state.three { 3 } else { 2 },
         String::from_utf8_lossy(&state.lib_name),
