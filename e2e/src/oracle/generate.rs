@@ -472,16 +472,13 @@ impl Generator {
             1 => b"-9223372036854775808".to_vec(),
             2 => b"9223372036854775800".to_vec(),
             3 => b"0".to_vec(),
-            4 => {
-                // Never hexadecimal: as a value it would be a number to one of the two only.
-                let text = self.number_or_not();
-                if text.contains(&b'x') { b"x".to_vec() } else { text }
-            }
+            4 => self.number_or_not(),
             _ => (self.random.below(2000) as i64 - 1000).to_string().into_bytes(),
         }
     }
 
-    /// Texts at the edge of what is a number.
+    /// Texts at the edge of what is a number. None is hexadecimal: stored as a value, that would be a
+    /// number for INCRBYFLOAT of one of the two only.
     fn number_or_not(&mut self) -> Word {
         let texts = [
             "",
@@ -492,7 +489,6 @@ impl Generator {
             "+1",
             "01",
             "-0",
-            "0x10",
             "1e3",
             "9223372036854775808",
             "-9223372036854775809",
@@ -542,7 +538,7 @@ impl Generator {
             0 => self.number_or_not(),
             1 => b"-9223372036854775808".to_vec(),
             2 => b"9223372036854775807".to_vec(),
-            3 => b"-1".to_vec(),
+            3 => self.random.pick(&["-1", "-1", "0x10"]).as_bytes().to_vec(),
             4..=6 => (-(self.random.below(12) as i64)).to_string().into_bytes(),
             _ => self.random.below(40).to_string().into_bytes(),
         }
