@@ -20,7 +20,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// How long a writer waits for an answer before it gives up on a connection.
-const PATIENCE: Duration = Duration::from_millis(1_000);
+const PATIENCE: Duration = Duration::from_millis(500);
 /// How long it waits before it sends again what was not done.
 const PAUSE: Duration = Duration::from_millis(5);
 
