@@ -188,6 +188,7 @@ fn draw_options(random: &mut Random) -> Options {
     options.raft.inflight_bytes_max = log_between(random, 1 << 10, 8 << 20) as usize;
     options.raft.append_bytes_max = log_between(random, 256, 1 << 20) as usize;
     options.raft.uncommitted_bytes_max = log_between(random, 8 << 10, 32 << 20) as usize;
+    options.raft.retain_bytes_max = log_between(random, 1 << 10, 16 << 20) as usize;
     options.engine.memtable_bytes = log_between(random, 2 << 10, 1 << 20) as usize;
     options.engine.cache_bytes = log_between(random, 256, 1 << 20) as usize;
     options.engine.cache_seed = random.u64();
