@@ -32,6 +32,10 @@ const REFUSED: u64 = u64::MAX;
 /// A stream that makes no progress for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Chunks without an answer for so long are sent again: the bulk link may have broken under them, or
+/// not been up yet.
+const RESEND: Duration = Duration::from_secs(2);
+
 /// One row of a snapshot.
 pub(crate) type Row = (Space, Bytes, Bytes);
 
@@ -60,6 +64,8 @@ struct Outgoing {
     /// The scan waits for room in the window.
     paused: bool,
     progress_at: Mono,
+    /// When chunks were last sent again.
+    repeated_at: Mono,
 }
 
 #[derive(Debug)]
@@ -122,15 +128,19 @@ impl Snapshots {
     pub fn link_up(&mut self, core: &mut Core, node: NodeId) {
         for ((shard, to), outgoing) in &self.outgoing {
             if outgoing.node == node {
-                for (number, data) in &outgoing.unacknowledged {
-                    outgoing.send(core, *shard, *to, *number, data.clone());
-                }
+                outgoing.repeat(core, *shard, *to);
             }
         }
     }
 }
 
 impl Outgoing {
+    fn repeat(&self, core: &mut Core, shard: ShardId, to: ReplicaId) {
+        for (number, data) in &self.unacknowledged {
+            self.send(core, shard, to, *number, data.clone());
+        }
+    }
+
     fn send(&self, core: &mut Core, shard: ShardId, to: ReplicaId, number: u64, data: Bytes) {
         let (from, stream) = (self.from, self.stream);
         core.send(self.node, &Message::Chunk { shard, from, to, stream, number, data });
@@ -163,6 +173,7 @@ impl Node {
             unacknowledged: VecDeque::new(),
             paused: false,
             progress_at: self.core.now.mono,
+            repeated_at: self.core.now.mono,
         };
         tracing::info!(node = %self.core.me, shard = %id, %index, "sending a snapshot to {to} on {node}");
         self.snapshots.outgoing.insert((id, to), outgoing);
@@ -227,9 +238,16 @@ impl Node {
         }
     }
 
-    /// Gives up streams that nobody takes, or that are no longer ours to send.
+    /// Repeats what was not answered; gives up streams that nobody takes, or that are no longer ours
+    /// to send.
     pub(crate) fn tend_snapshots(&mut self) {
         let now = self.core.now.mono;
+        for ((shard, to), outgoing) in &mut self.snapshots.outgoing {
+            if outgoing.progress_at.max(outgoing.repeated_at) + RESEND <= now {
+                outgoing.repeated_at = now;
+                outgoing.repeat(&mut self.core, *shard, *to);
+            }
+        }
         let over = self.snapshots.outgoing.iter().filter(|((shard, _), outgoing)| {
             outgoing.progress_at + PATIENCE <= now || !self.shards[shard].leads()
         });

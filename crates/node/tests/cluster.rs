@@ -27,6 +27,8 @@ struct Cluster {
     seq: u64,
     /// Nodes that no message reaches or leaves.
     cut: BTreeSet<NodeId>,
+    /// Until then all bulk links are down.
+    bulk_from: u64,
 }
 
 fn time(ns: u64) -> Time {
@@ -45,6 +47,7 @@ impl Cluster {
             answers: VecDeque::new(),
             seq: 0,
             cut: BTreeSet::new(),
+            bulk_from: 0,
         };
         for id in members.keys().copied() {
             cluster.start(id, Incarnation(100 + id.0), true, &members, options);
@@ -113,6 +116,7 @@ impl Cluster {
         match effect {
             Effect::Log { ticket, .. } => self.send(soon, id, Input::Logged { ticket }),
             Effect::Peer { to, .. } if self.cut.contains(&to) || self.cut.contains(&id) => {}
+            Effect::Peer { bulk: true, .. } if self.now < self.bulk_from => {}
             Effect::Peer { to, body, .. } => self.send(soon, to, Input::Peer(id, body)),
             Effect::Answer(answer) => self.answers.push_back((id, answer)),
             Effect::Fetch(fetch, asked) => {
@@ -281,6 +285,16 @@ fn leadership_is_handed_over_and_clients_notice_nothing() {
 
 #[test]
 fn a_node_that_missed_what_the_log_has_dropped_comes_back_by_snapshot() {
+    comes_back_by_snapshot(0);
+}
+
+#[test]
+fn a_snapshot_that_began_before_the_bulk_link_was_up_is_sent_all_the_same() {
+    comes_back_by_snapshot(1000);
+}
+
+/// The bulk links come up so many milliseconds after the others.
+fn comes_back_by_snapshot(bulk_late_ms: u64) {
     let mut options = Options::default();
     options.engine.memtable_bytes = 8 << 10;
     options.raft.retain_bytes_max = 4 << 10;
@@ -293,7 +307,8 @@ fn a_node_that_missed_what_the_log_has_dropped_comes_back_by_snapshot() {
         cluster.set(other.0, &format!("key{n}"), &"x".repeat(100));
     }
     cluster.cut.clear();
-    cluster.run_until(cluster.now + 3000 * MILLISECOND);
+    cluster.bulk_from = cluster.now + bulk_late_ms * MILLISECOND;
+    cluster.run_until(cluster.now + 3 * bulk_late_ms * MILLISECOND + 3000 * MILLISECOND);
     let Ok(Reply::Index(index)) = cluster.call(other.0, Call::HashMark) else { panic!("no mark") };
     cluster.run_until(cluster.now + 1000 * MILLISECOND);
     for (id, host) in &cluster.hosts {
