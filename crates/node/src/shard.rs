@@ -267,8 +267,14 @@ impl Shard {
     }
 
     fn role_changed(&mut self, core: &mut Core, role: raft::Role, leader: Option<ReplicaId>) {
+        let before = (self.role, self.leader);
         self.role = role;
         self.leader = leader.and_then(|replica| self.node_of(replica));
+        if before != (self.role, self.leader) {
+            let (role, term, leader) = (role_word(role), self.raft.term(), self.leader);
+            let leader = leader.map_or_else(|| "none known".into(), |leader| leader.to_string());
+            tracing::info!(node = %core.me, shard = %self.id, %term, role, leader, "role changed");
+        }
         core.wishes.push(Wish::Routes);
     }
 
@@ -714,12 +720,18 @@ impl Shard {
     }
 }
 
-fn role_name(status: &raft::Status) -> &'static str {
-    match status.role {
+fn role_word(role: raft::Role) -> &'static str {
+    match role {
         raft::Role::Leader => "leader",
         raft::Role::PreCandidate | raft::Role::Candidate => "candidate",
-        raft::Role::Follower if !status.membership.votes(status.id) => "learner",
         raft::Role::Follower => "follower",
+    }
+}
+
+fn role_name(status: &raft::Status) -> &'static str {
+    match status.role {
+        raft::Role::Follower if !status.membership.votes(status.id) => "learner",
+        role => role_word(role),
     }
 }
 
