@@ -73,6 +73,7 @@ impl Writers {
             let writer = Writer {
                 addresses: addresses.to_vec(),
                 at: index / 3,
+                step: 1 + index % 2,
                 conn: None,
                 stop: stop.clone(),
                 progress,
@@ -114,6 +115,9 @@ impl Writers {
 struct Writer {
     addresses: Vec<SocketAddr>,
     at: usize,
+    /// Half of the writers leave a node for the next one and half for the one before, so that they
+    /// do not end up all on the node that fails next.
+    step: usize,
     conn: Option<Conn>,
     stop: Arc<AtomicBool>,
     progress: Arc<AtomicU64>,
@@ -213,7 +217,7 @@ impl Writer {
     /// Sends once. `None`: there was no connection, so nothing was sent.
     fn send(&mut self, words: &[String]) -> Option<Outcome> {
         if self.conn.is_none() {
-            self.at += 1;
+            self.at += self.step;
             let address = self.addresses[self.at % self.addresses.len()];
             self.conn = Conn::open(address, PATIENCE).ok();
         }
