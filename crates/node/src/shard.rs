@@ -32,6 +32,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use storage::engine::{FetchId as RowFetch, Lookup};
 use storage::wal::Record;
 
+/// Keys that one question to the tables asks for, about.
+const KEYS_AHEAD: usize = 1_024;
+/// Answered fetches whose rows are held at most; the rows of older ones are in the row cache, or
+/// are asked for again.
+const FETCHES_HELD: usize = 32;
+
 /// A command on its way into the log.
 #[derive(Debug)]
 struct Proposal {
@@ -495,6 +501,9 @@ impl Shard {
             self.asked.remove(key);
         }
         self.held.push(fetch);
+        if self.held.len() > FETCHES_HELD {
+            core.engine.fetch_ended(self.held.remove(0));
+        }
         self.blocked = false;
         for read in std::mem::take(&mut self.missing) {
             self.read(core, read);
@@ -516,17 +525,20 @@ impl Shard {
     /// Applies committed entries, at most about `budget` commands; what is left of the budget.
     /// Stops where a row must be fetched first.
     pub fn apply(&mut self, core: &mut Core, mut budget: usize) -> usize {
-        self.blocked = false;
+        if self.blocked {
+            return budget;
+        }
         'all: while self.has_unapplied() && budget > 0 {
             let entries = self.raft.entries(self.applied(), self.committed, 256 << 10);
             if entries.is_empty() {
                 break;
             }
-            for entry in entries {
-                match self.apply_entry(core, &entry) {
+            for (at, entry) in entries.iter().enumerate() {
+                match self.apply_entry(core, entry) {
                     Ok(cost) => budget = budget.saturating_sub(cost.max(1)),
-                    Err(missing) => {
+                    Err(mut missing) => {
                         self.blocked = true;
+                        self.missing_ahead(core, &entries[at + 1..], &mut missing);
                         self.ask(core, missing);
                         break 'all;
                     }
@@ -545,6 +557,20 @@ impl Shard {
             self.raft.applied(self.applied());
         }
         budget
+    }
+
+    /// Adds what the entries behind a blocked one will miss, so that a replica that catches up asks
+    /// the tables once for many entries.
+    fn missing_ahead(&self, core: &mut Core, entries: &[Entry], missing: &mut Vec<Bytes>) {
+        for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Command) {
+            if missing.len() >= KEYS_AHEAD {
+                return;
+            }
+            let Ok(commands) = decode_commands(&entry.data) else { return };
+            if let Err(more) = self.all_in_memory(core, &commands) {
+                missing.extend(more);
+            }
+        }
     }
 
     fn apply_entry(&mut self, core: &mut Core, entry: &Entry) -> Result<usize, Vec<Bytes>> {
