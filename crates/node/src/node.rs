@@ -20,7 +20,7 @@ use service::Machine;
 use service::command::Command;
 use service::kv::{Batch, Op};
 use service::meta::ClusterMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use storage::directory::Identity;
 use storage::engine::Engine;
@@ -50,7 +50,7 @@ pub struct Node {
     pub(crate) identity: Identity,
     pub(crate) boot: BootFacts,
     pub(crate) random: Random,
-    pub(crate) links: BTreeMap<NodeId, ()>,
+    pub(crate) links: BTreeSet<NodeId>,
     pub(crate) control_at: Mono,
     pub(crate) stop_by: Option<Mono>,
     ticket: u64,
@@ -108,7 +108,7 @@ impl Node {
                 client_address: boot.client_address,
                 version: boot.version,
             },
-            links: BTreeMap::new(),
+            links: BTreeSet::new(),
             control_at: now.mono,
             stop_by: None,
             ticket: 0,
@@ -294,7 +294,7 @@ impl Node {
             Input::Tick => {}
             Input::Client(from) => self.client(from),
             Input::PeerUp(node) => {
-                self.links.insert(node, ());
+                self.links.insert(node);
                 self.routes_changed = true;
                 self.snapshots.link_up(&mut self.core, node);
             }
@@ -559,7 +559,8 @@ impl Node {
         }
         let id = shard_of(&request.call);
         let Some(shard) = self.shards.get_mut(&id) else {
-            return self.dispatch_away(id, request);
+            // With every shard on every founding node, only a node that is just joining lacks one.
+            return self.core.reply(origin, Err(Failure::NotDone(NotDone::NoQuorum)));
         };
         if !shard.parked.is_empty() {
             shard.parked.push_back(request);
@@ -578,14 +579,6 @@ impl Node {
         }
     }
 
-    /// A request for a shard without a replica here: any node of the map may know more; with every
-    /// shard on every founding node this concerns nodes that are joining.
-    fn dispatch_away(&mut self, id: ShardId, request: Request) {
-        let origin = Origin::Client(request.conn, request.seq);
-        let _ = id;
-        self.core.reply(origin, Err(Failure::NotDone(NotDone::NoQuorum)));
-    }
-
     fn route(&mut self, id: ShardId, request: Request) {
         let shard = self.shards.get_mut(&id).expect("the caller found it");
         let local = request.consistency == Consistency::Eventual && reads_only(&request.call);
@@ -598,7 +591,7 @@ impl Node {
                 let origin = Origin::Client(request.conn, request.seq);
                 self.execute(id, origin, request.consistency, request.call);
             }
-            Some(leader) if leader != self.core.me && links.contains_key(&leader) => {
+            Some(leader) if leader != self.core.me && links.contains(&leader) => {
                 self.forward(id, leader, request);
             }
             _ => shard.parked.push_back(request),

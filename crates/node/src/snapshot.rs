@@ -154,7 +154,7 @@ impl Node {
             return;
         }
         let Some(shard) = self.shards.get_mut(&id) else { return };
-        let node = shard.node_of(to).filter(|node| self.links.contains_key(node));
+        let node = shard.node_of(to).filter(|node| self.links.contains(node));
         let Some(node) = node.filter(|_| shard.leads() && !shard.loading) else {
             return shard.snapshot_outcome(&mut self.core, to, Index(0), false);
         };
