@@ -4,6 +4,7 @@ use crate::cli::Done;
 use crate::config::Config;
 use crate::config_command::From;
 use crate::init::random;
+use crate::local::Tuning;
 use crate::report::{Exit, Failed, put};
 use base::{ClusterId, Incarnation, NodeId};
 use node::Identity;
@@ -25,7 +26,7 @@ pub struct Args {
 /// Carries it out.
 pub fn run(args: &Args) -> Done {
     let config = args.from.config()?;
-    let incarnation = format(&config.data, founding(&config))?;
+    let incarnation = format(&config.data, founding(&config), &Tuning::of(&config).disk)?;
     put(&format!("formatted {} for {}", config.data.display(), config.node))?;
     put(&format!("  cluster      {}", config.cluster))?;
     put(&format!("  incarnation  {incarnation}"))?;
@@ -48,28 +49,25 @@ fn founding(config: &Config) -> Founding {
 }
 
 /// Makes the directory of a founding member.
-pub fn format(path: &Path, founding: Founding) -> Result<Incarnation, Failed> {
-    let Founding { cluster, node, members } = founding;
-    make(path, cluster, node, members, true)
+pub fn format(path: &Path, founding: Founding, disk: &DiskOptions) -> Result<Incarnation, Failed> {
+    make(path, founding, disk, true)
 }
 
 /// Makes the directory of a node that had another one before.
 pub fn format_again(config: &Config) -> Result<Incarnation, Failed> {
-    let Founding { cluster, node, members } = founding(config);
-    make(&config.data, cluster, node, members, false)
+    make(&config.data, founding(config), &Tuning::of(config).disk, false)
 }
 
 fn make(
     path: &Path,
-    cluster: ClusterId,
-    node: NodeId,
-    members: BTreeMap<NodeId, String>,
+    founding: Founding,
+    disk: &DiskOptions,
     founder: bool,
 ) -> Result<Incarnation, Failed> {
+    let Founding { cluster, node, members } = founding;
     let incarnation = Incarnation(u64::from_le_bytes(random()?));
     let identity = Identity { cluster, node, incarnation, founder, members };
-    runtime::format(path, &identity, &DiskOptions::default())
-        .map_err(|why| Failed::new(Exit::Conflict, why))?;
+    runtime::format(path, &identity, disk).map_err(|why| Failed::new(Exit::Conflict, why))?;
     Ok(incarnation)
 }
 

@@ -1,6 +1,8 @@
 //! A node in this process: the one place where storage, node, gateway and runtime are put together.
 
+use crate::config::Config;
 use crate::report::{Exit, Failed};
+use base::time::MILLISECOND;
 use bytes::Bytes;
 use gateway::resp::{self, Resp};
 use runtime::{Bind, ClockTest, DiskOptions, Secret, Server, ServerOptions};
@@ -29,32 +31,21 @@ pub struct Setup {
     pub secret: String,
     /// What clients must say.
     pub password: Option<String>,
-    /// Bounds, each with its default if there is none.
-    pub bounds: Bounds,
+    /// Everything else that can be set.
+    pub tuning: Tuning,
     /// How a test bends the clock.
     pub clock: ClockTest,
 }
 
-/// Bounds that a configuration may set.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// The largest value.
-    pub value_bytes_max: usize,
-    /// Client connections.
-    pub connections_max: usize,
-    /// Requests waiting in the node.
-    pub requests_max: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Bounds {
-        let node = node::Options::default();
-        Bounds {
-            value_bytes_max: node.limits.value_bytes_max,
-            connections_max: runtime::Limits::default().connections_max,
-            requests_max: node.requests_max,
-        }
-    }
+/// What a configuration may set of the parts that a node is made of.
+#[derive(Clone, Debug, Default)]
+pub struct Tuning {
+    /// The node itself: raft, memory, bounds on requests.
+    pub node: node::Options,
+    /// Bounds on clients and peers.
+    pub limits: runtime::Limits,
+    /// Log and tables.
+    pub disk: DiskOptions,
 }
 
 /// A running node with its HTTP.
@@ -75,9 +66,8 @@ pub fn start(setup: Setup) -> Result<Local, Failed> {
                 .help("give another address, or end the process that has this one")
         })?,
     };
-    let Bounds { value_bytes_max, connections_max, requests_max } = setup.bounds;
-    let mut node = node::Options { requests_max, ..node::Options::default() };
-    node.limits.value_bytes_max = value_bytes_max;
+    let Tuning { node, limits, disk } = setup.tuning;
+    let (value_bytes_max, connections_max) = (node.limits.value_bytes_max, limits.connections_max);
     let options = ServerOptions {
         data: setup.data,
         clients: vec![setup.resp],
@@ -86,9 +76,9 @@ pub fn start(setup: Setup) -> Result<Local, Failed> {
         client_address: setup.client_address,
         secret: Secret::from_text(&setup.secret),
         clock: setup.clock,
-        disk: DiskOptions::default(),
+        disk,
         node,
-        limits: runtime::Limits { connections_max, ..runtime::Limits::default() },
+        limits,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let password = setup.password.map(Bytes::from);
@@ -115,12 +105,25 @@ pub fn start(setup: Setup) -> Result<Local, Failed> {
     Ok(Local { server, _web: web })
 }
 
-/// The bounds that a configuration sets.
-pub fn bounds(config: &crate::config::Config) -> Bounds {
-    let number = |name| usize::try_from(config.number(name)).unwrap_or(usize::MAX);
-    Bounds {
-        value_bytes_max: number("limits.value_bytes_max"),
-        connections_max: number("limits.connections_max"),
-        requests_max: number("limits.requests_max"),
+impl Tuning {
+    /// What a configuration says.
+    pub fn of(config: &Config) -> Tuning {
+        let size = |name| usize::try_from(config.number(name)).unwrap_or(usize::MAX);
+        let ns = |name| config.number(name) * MILLISECOND;
+        let mut tuning = Tuning::default();
+        let Tuning { node, limits, disk } = &mut tuning;
+        node.limits.value_bytes_max = size("limits.value_bytes_max");
+        node.requests_max = size("limits.requests_max");
+        limits.connections_max = size("limits.connections_max");
+        disk.wal.segment_bytes = config.number("log.segment_bytes");
+        node.raft.retain_bytes_max = size("log.retention_bytes");
+        node.engine.memtable_bytes = size("storage.memtable_bytes");
+        node.engine.cache_bytes = size("storage.row_cache_bytes");
+        node.flush_log_bytes = config.number("storage.flush_log_bytes");
+        disk.tables.cache_bytes = config.number("storage.block_cache_bytes");
+        node.liveness.support_ns = ns("raft.support_ms");
+        node.raft.election_ns_min = ns("raft.election_ms");
+        node.raft.election_ns_max = node.raft.election_ns_min * 5 / 2;
+        tuning
     }
 }

@@ -3,7 +3,7 @@
 use crate::cli::Done;
 use crate::config::{Address, Config};
 use crate::config_command::From;
-use crate::local::{self, Setup};
+use crate::local::{self, Setup, Tuning};
 use crate::logs::Tape;
 use crate::report::{Exit, Failed};
 use crate::signals;
@@ -82,7 +82,7 @@ fn setup(config: &Config, clock: ClockTest) -> Result<Setup, Failed> {
         client_address: config.resp.to_string(),
         secret: config.secret.clone(),
         password: config.password.clone(),
-        bounds: local::bounds(config),
+        tuning: Tuning::of(config),
         clock,
     })
 }

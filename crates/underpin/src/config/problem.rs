@@ -109,10 +109,17 @@ pub fn suggest_key(section: &str, key: &str) -> String {
 }
 
 /// The candidate closest to `word`, if one is close enough to be what was meant.
+///
+/// A name that only lacks its unit counts as close: `retention` for `retention_bytes`.
 fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = (word.chars().count() / 3).max(1);
+    let shortened =
+        |candidate: &str| candidate.strip_prefix(word).is_some_and(|rest| rest.starts_with('_'));
     candidates
-        .map(|candidate| (distance(word, candidate), candidate))
+        .map(|candidate| match shortened(candidate) {
+            true => (1, candidate),
+            false => (distance(word, candidate), candidate),
+        })
         .filter(|(distance, _)| *distance <= allowed)
         .min()
         .map(|(_, candidate)| candidate)

@@ -68,7 +68,12 @@ pub fn sections() -> Vec<&'static str> {
     sections
 }
 
+const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
+
+/// Half a segment holds the longest entry whatever the settings of the node that wrote it: a value
+/// of 4 MiB, its key and its frame.
+const LOG_SEGMENT_BYTES_MIN: u64 = 10 * MIB;
 
 /// All settings, by section.
 pub const SETTINGS: &[Setting] = &[
@@ -177,6 +182,84 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Number(1, 10_000_000),
         default: "65536",
         about: &["Requests waiting in this node; beyond it clients are told to try again."],
+    },
+    Setting {
+        full_name: "log.segment_bytes",
+        section: "log",
+        key: "segment_bytes",
+        kind: Kind::Bytes(LOG_SEGMENT_BYTES_MIN, 1 << 30),
+        default: "16 MiB",
+        about: &[
+            "One file of the log; one is kept in reserve for a full disk. Not below 10 MiB, since",
+            "half of one must hold the longest value.",
+        ],
+    },
+    Setting {
+        full_name: "log.retention_bytes",
+        section: "log",
+        key: "retention_bytes",
+        kind: Kind::Bytes(0, 1 << 34),
+        default: "16 MiB",
+        about: &[
+            "Entries kept per shard, in memory too, for a replica that was away; one that missed",
+            "more gets all rows sent instead, which is cheaper from about here on.",
+        ],
+    },
+    Setting {
+        full_name: "storage.memtable_bytes",
+        section: "storage",
+        key: "memtable_bytes",
+        kind: Kind::Bytes(256 * KIB, 1 << 32),
+        default: "32 MiB",
+        about: &["New rows gather in memory until there are so many; then they become a table."],
+    },
+    Setting {
+        full_name: "storage.flush_log_bytes",
+        section: "storage",
+        key: "flush_log_bytes",
+        kind: Kind::Bytes(64 * KIB, 1 << 34),
+        default: "16 MiB",
+        about: &[
+            "They also do when a shard's log holds so many bytes: a node that starts again has to",
+            "apply about as much before it serves.",
+        ],
+    },
+    Setting {
+        full_name: "storage.row_cache_bytes",
+        section: "storage",
+        key: "row_cache_bytes",
+        kind: Kind::Bytes(0, 1 << 40),
+        default: "64 MiB",
+        about: &["Rows kept in memory since they were read or written lately."],
+    },
+    Setting {
+        full_name: "storage.block_cache_bytes",
+        section: "storage",
+        key: "block_cache_bytes",
+        kind: Kind::Bytes(0, 1 << 40),
+        default: "32 MiB",
+        about: &["Blocks of tables kept in memory; hot rows are in the row cache."],
+    },
+    Setting {
+        full_name: "raft.support_ms",
+        section: "raft",
+        key: "support_ms",
+        kind: Kind::Number(300, 60_000),
+        default: "500",
+        about: &[
+            "How long a silent node counts as alive: its leaderships move after this and an election.",
+            "Before you lower it, stop the node for longer than the old value: it keeps its promises.",
+        ],
+    },
+    Setting {
+        full_name: "raft.election_ms",
+        section: "raft",
+        key: "election_ms",
+        kind: Kind::Number(10, 60_000),
+        default: "100",
+        about: &[
+            "A replica without a leader waits from so long to 2.5 times that, then campaigns.",
+        ],
     },
     Setting {
         full_name: "logging.level",

@@ -1,6 +1,7 @@
 //! Configurations, right and wrong.
 
 use super::{Config, Loaded, Problem, Sources};
+use crate::local::Tuning;
 use std::path::PathBuf;
 
 /// A folder of its own with a secret, removed at the end.
@@ -60,6 +61,39 @@ fn a_minimal_file_is_enough() {
     assert_eq!(config.data, folder.0.join("data"), "relative to the file");
     assert_eq!(config.number("limits.value_bytes_max"), 4 << 20);
     assert!(config.warnings().is_empty());
+}
+
+/// The table's defaults are those that the parts themselves have, so the commented file tells the
+/// truth, and `underpin dev` runs as a server does.
+#[test]
+fn the_defaults_of_the_table_are_those_of_the_parts() {
+    let config = Folder::new("defaults", MINIMAL).load().ok().unwrap();
+    let said = |tuning: &Tuning| format!("{tuning:#?}");
+    assert_eq!(said(&Tuning::of(&config)), said(&Tuning::default()));
+}
+
+#[test]
+fn log_storage_and_raft_can_be_set() {
+    let set = "[log]\nsegment_bytes = \"10 MiB\"\nretention_bytes = 0\n\
+               [storage]\nmemtable_bytes = \"1 MiB\"\nflush_log_bytes = \"512 KiB\"\n\
+               row_cache_bytes = 0\nblock_cache_bytes = \"2 MiB\"\n\
+               [raft]\nsupport_ms = 1000\nelection_ms = 200\n";
+    let config = Folder::new("tuning", &format!("{MINIMAL}{set}")).load().ok().unwrap();
+    let Tuning { node, disk, .. } = Tuning::of(&config);
+    assert_eq!((disk.wal.segment_bytes, node.raft.retain_bytes_max), (10 << 20, 0));
+    assert_eq!((node.engine.memtable_bytes, node.flush_log_bytes), (1 << 20, 512 << 10));
+    assert_eq!((node.engine.cache_bytes, disk.tables.cache_bytes), (0, 2 << 20));
+    assert_eq!(node.liveness.support_ns, 1_000_000_000);
+    let raft = (node.raft.election_ns_min, node.raft.election_ns_max);
+    assert_eq!(raft, (200_000_000, 500_000_000));
+}
+
+#[test]
+fn a_segment_that_could_not_hold_the_longest_value_is_refused() {
+    let toml = format!("{MINIMAL}[log]\nsegment_bytes = \"4 MiB\"\nretention = 5\n");
+    let complaint = Folder::new("segment", &toml).complaint();
+    assert!(complaint.contains("4194304 is not between 10485760 and 1073741824"), "{complaint}");
+    assert!(complaint.contains("did you mean `retention_bytes`?"), "{complaint}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::card::Card;
 use super::events::{Lead, Watch};
 use super::place::{NODES, Place};
 use super::ports::{self, Bound};
-use crate::local::{self, Bounds, Local, Setup};
+use crate::local::{self, Local, Setup, Tuning};
 use crate::report::{Exit, Failed};
 use base::NodeId;
 use node::api::Status;
@@ -93,7 +93,7 @@ impl Cluster {
             client_address: self.members[&id].resp.to_string(),
             secret: self.place.secret.clone(),
             password: self.password.clone(),
-            bounds: Bounds::default(),
+            tuning: Tuning::default(),
             clock: ClockTest::default(),
         };
         let local = local::start(setup)?;

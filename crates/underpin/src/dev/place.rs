@@ -5,6 +5,7 @@
 //! a lost disk, and pretending that the node is new could lose what it had promised.
 
 use crate::format::{Founding, draw_cluster, draw_secret, format};
+use crate::local::Tuning;
 use crate::report::{Exit, Failed};
 use base::{ClusterId, NodeId};
 use serde_json::{Value, json};
@@ -97,7 +98,8 @@ impl Place {
         }
         let cluster = draw_cluster()?;
         for node in self.ids() {
-            format(&self.data(node), Founding { cluster, node, members: members.clone() })?;
+            let founding = Founding { cluster, node, members: members.clone() };
+            format(&self.data(node), founding, &Tuning::default().disk)?;
         }
         self.write_shared(shared, cluster).map_err(|error| Failed::file("write", shared, &error))
     }
