@@ -5,6 +5,7 @@
 Prints how many checks passed; the first that fails ends it. Empties the server.
 """
 
+import resource
 import sys
 import threading
 import time
@@ -84,15 +85,21 @@ def strings(r):
     same(r.lcs("x", "y"), b"mytext")
     same(r.lcs("x", "y", len=True), 6)
     same(len(r.lcs("x", "y", idx=True, withmatchlen=True)), 2 if r.protocol == 3 else 4)
-    binary = bytes(range(256)) * 4
-    same(r.set(binary, binary), True)
-    same(r.get(binary), binary)
-    large = b"x" * (4 << 20)
-    same(r.set("large", large), True)
-    same(r.get("large"), large)
+    binary = bytes(range(256)) * 64
+    value = binary * 256
+    same((len(binary), len(value)), (16_384, 4 << 20))
+    same(r.set(binary, value), True)
+    same(r.get(binary), value)
+    same(r.getrange(binary, 250, 260), value[250:261])
+    same(r.strlen(binary), len(value))
     if OURS:
-        fails("larger than", lambda: r.set("large", large + b"x"))
-        fails("larger than", lambda: r.get("k" * 16_385))
+        # One byte past a bound: refused by name, nothing changed, and the connection goes on.
+        fails("larger than", lambda: r.set("large", value + b"x"))
+        fails("larger than", lambda: r.set(binary + b"x", "v"))
+        fails("larger than", lambda: r.get(binary + b"x"))
+        fails("exceeds maximum allowed size", lambda: r.append(binary, "x"))
+        fails("exceeds maximum allowed size", lambda: r.setrange(binary, 4 << 20, "x"))
+        same((r.get("large"), r.strlen(binary)), (None, len(value)))
     same(r.ping(), True)
 
 
@@ -243,6 +250,39 @@ def ours(r):
     same(r.execute_command("UNDERPIN.STATUS", "JSON").startswith(b"{"), True)
 
 
+MANY = 1000
+WORKERS = 40
+
+
+def many():
+    """All connections are open at once, and each of them writes and reads."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    address = {"host": sys.argv[1], "port": int(sys.argv[2])}
+    ones = [redis.Redis(**address, single_connection_client=True) for _ in range(MANY)]
+    same(all(one.ping() for one in ones), True)
+    same(ones[0].info("clients")["connected_clients"] >= MANY, True)
+    same(len({one.client_id() for one in ones}), MANY)
+    counts = []
+
+    def work(worker):
+        # Round by round, so that every connection of this worker is busy among the others'.
+        mine = list(enumerate(ones))[worker::WORKERS]
+        for turn in range(3):
+            for n, one in mine:
+                key, value = f"many:{n}", f"{n}:{turn}"
+                if one.set(key, value) is True and one.get(key) == value.encode():
+                    counts.append(one.incr("many"))
+
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in range(WORKERS)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    same(sorted(counts), list(range(1, 3 * MANY + 1)))
+    same(ones[0].dbsize(), MANY + 1)
+    same(ones[-1].flushall(), True)
+    [one.close() for one in ones]
+
+
 def main():
     global ADDRESS
     warnings.simplefilter("ignore")  # Old commands are exercised too.
@@ -258,8 +298,6 @@ def main():
         if OURS:
             ours(r)
         same(r.flushall(asynchronous=True), True)
-    many = [redis.Redis(host=sys.argv[1], port=int(sys.argv[2])) for _ in range(200)]
-    same([one.incr("many") for one in many], list(range(1, 201)))
     print(f"redis-py {redis.__version__}: {checks} checks passed")
 
 

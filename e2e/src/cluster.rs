@@ -83,17 +83,42 @@ const PORTS: u16 = 3;
 impl Servers {
     /// Formats and starts `count` nodes and waits until they serve.
     pub fn start(count: u16) -> Servers {
+        let servers = Servers::formatted(count);
+        servers.started()
+    }
+
+    /// Formats `count` nodes, and starts none.
+    pub fn formatted(count: u16) -> Servers {
         let folder = Folder::new("servers");
         let first_port = place::ports(count * PORTS);
         let processes = (0..count).map(|_| None).collect();
-        let mut servers = Servers { folder, first_port, processes };
+        let servers = Servers { folder, first_port, processes };
         servers.configure(count);
         for node in 0..usize::from(count) {
             servers.format(node);
-            Cluster::start(&mut servers, node);
         }
-        ready(&servers);
         servers
+    }
+
+    /// Starts those that do not run, and waits until they serve.
+    pub fn started(mut self) -> Servers {
+        for node in 0..self.processes.len() {
+            if self.processes[node].is_none() {
+                Cluster::start(&mut self, node);
+            }
+        }
+        ready(&self);
+        self
+    }
+
+    /// Starts a node that may have `most` file descriptors and no more.
+    pub fn start_with_descriptors(&mut self, node: usize, most: usize) {
+        let server = self.command(node, "server");
+        let mut shell = Command::new("sh");
+        shell.current_dir(self.home(node)).args(["-c", "ulimit -n $0; exec \"$@\""]);
+        shell.arg(most.to_string()).arg(server.get_program()).args(server.get_args());
+        let log = self.home(node).join("log");
+        self.processes[node] = Some(Process::start(&mut shell, &log));
     }
 
     /// A node's port; `which` of its three.

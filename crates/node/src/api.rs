@@ -251,4 +251,10 @@ pub trait Gateway {
 
     /// How many connections are open.
     fn connections(&self) -> usize;
+
+    /// What a client is told that is turned away because the node has as many connections as it
+    /// takes. It may be a client of any version of the protocol, and nothing of it was read.
+    fn full(&self) -> &'static [u8] {
+        b""
+    }
 }

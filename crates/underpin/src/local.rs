@@ -1,6 +1,7 @@
 //! A node in this process: the one place where storage, node, gateway and runtime are put together.
 
 use crate::config::Config;
+use crate::descriptors;
 use crate::report::{Exit, Failed};
 use base::time::MILLISECOND;
 use bytes::Bytes;
@@ -125,5 +126,12 @@ impl Tuning {
         node.raft.election_ns_min = ns("raft.election_ms");
         node.raft.election_ns_max = node.raft.election_ns_min * 5 / 2;
         tuning
+    }
+
+    /// This, as far as the file descriptors reach that `nodes` nodes share.
+    pub fn within(mut self, descriptors: u64, nodes: u64) -> Tuning {
+        let wanted = self.limits.connections_max;
+        self.limits.connections_max = descriptors::connections(wanted, descriptors, nodes);
+        self
     }
 }

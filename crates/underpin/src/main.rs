@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod config_command;
 mod connect;
+mod descriptors;
 mod dev;
 mod format;
 mod init;

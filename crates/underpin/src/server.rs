@@ -3,6 +3,7 @@
 use crate::cli::Done;
 use crate::config::{Address, Config};
 use crate::config_command::From;
+use crate::descriptors;
 use crate::local::{self, Setup, Tuning};
 use crate::logs::Tape;
 use crate::report::{Exit, Failed};
@@ -82,7 +83,7 @@ fn setup(config: &Config, clock: ClockTest) -> Result<Setup, Failed> {
         client_address: config.resp.to_string(),
         secret: config.secret.clone(),
         password: config.password.clone(),
-        tuning: Tuning::of(config),
+        tuning: Tuning::of(config).within(descriptors::raise(), 1),
         clock,
     })
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout)]
 
+mod connections;
 mod dev;
 mod guide;
 mod harness;

@@ -87,6 +87,9 @@ pub(super) const NO_ROOM: Wrong = Wrong::of(
     "TRYAGAIN this node holds as many unfinished requests as it may; it was not done, send it again",
 );
 
+/// What a client gets that is one too many, in Redis' words.
+pub(super) const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
+
 /// EXEC itself was wrong.
 pub(super) fn exec_abort(wrong: &Wrong) -> Wrong {
     let reason = wrong.as_bytes();

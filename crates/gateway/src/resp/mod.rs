@@ -221,4 +221,8 @@ impl Gateway for Resp {
     fn connections(&self) -> usize {
         self.conns.len()
     }
+
+    fn full(&self) -> &'static [u8] {
+        errors::FULL
+    }
 }

@@ -6,6 +6,7 @@
 //! is held back, and no more than `input_bytes` are read ahead; if nothing is outstanding, what is
 //! kept must be an unfinished frame, and more of it may be read.
 
+use super::accept::Trouble;
 use super::{Core, READ_BYTES, Shared};
 use base::{ConnId, Time};
 use bytes::{Buf, BytesMut};
@@ -13,18 +14,14 @@ use node::api::{Answer, FromConn};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-
-/// A pause after the system could not accept a connection (no file descriptors, as a rule).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// One client's connection.
 pub(super) struct Conn {
@@ -83,15 +80,22 @@ impl Conn {
 
 /// Accepts clients for as long as the node runs.
 pub(super) async fn accept(shared: Rc<Shared>, listener: TcpListener) {
+    let mut trouble = Trouble::new(shared.world.node, "a client");
     loop {
         match listener.accept().await {
             Ok((stream, address)) => shared.connected(stream, address),
-            Err(error) => {
-                tracing::warn!(node = %shared.world.node, %error, "a client could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            Err(error) => trouble.pause(&error).await,
         }
     }
+}
+
+/// Tells a client that it is one too many. Best effort: nobody waits until it has heard it.
+fn turn_away(stream: TcpStream, text: &[u8]) -> io::Result<()> {
+    let mut stream = stream.into_std()?;
+    stream.write_all(text)?;
+    stream.shutdown(std::net::Shutdown::Write)?;
+    // A socket that closes with bytes unread is reset, and its client may never see the text.
+    stream.read(&mut [0; 4096]).map(|_| ())
 }
 
 impl Shared {
@@ -100,7 +104,10 @@ impl Shared {
         let core = &mut *self.core.borrow_mut();
         if core.conns.len() >= self.world.limits.connections_max {
             metrics.connections_refused.one();
-            return; // Dropping the socket closes it.
+            if let Err(error) = turn_away(stream, core.gateway.full()) {
+                tracing::trace!(%address, %error, "a client was turned away");
+            }
+            return;
         }
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%address, %error, "a client left before it was served");

@@ -8,6 +8,7 @@
 //! A message for a link that is down, or whose queue is full, is dropped: the protocols above send
 //! again, and a message that waits for minutes helps nobody.
 
+use super::accept;
 use super::{Core, READ_BYTES, Shared};
 use crate::clock::entropy;
 use crate::cluster::LinkStatus;
@@ -35,7 +36,6 @@ pub(crate) const PROTOCOL: (u16, u16) = (1, 1);
 
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// The same trouble with a link is told again after so long.
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
@@ -380,6 +380,7 @@ impl Shared {
 /// Accepts peers for as long as the node runs.
 pub(super) async fn accept(shared: Rc<Shared>, listener: TcpListener) {
     let mut number = 0;
+    let mut trouble = accept::Trouble::new(shared.world.node, "a peer");
     loop {
         match listener.accept().await {
             Ok((stream, address)) => {
@@ -392,10 +393,7 @@ pub(super) async fn accept(shared: Rc<Shared>, listener: TcpListener) {
                 number += 1;
                 tokio::task::spawn_local(Rc::clone(&shared).welcome(stream, address, number));
             }
-            Err(error) => {
-                tracing::warn!(node = %shared.world.node, %error, "a peer could not be accepted");
-                sleep(ACCEPT_PAUSE).await;
-            }
+            Err(error) => trouble.pause(&error).await,
         }
     }
 }

@@ -30,6 +30,7 @@
 //! All state is in one [`Core`] behind a `RefCell`; it is borrowed for straight runs of code only,
 //! never across a wait.
 
+mod accept;
 mod calls;
 mod conns;
 mod links;

@@ -5,6 +5,7 @@ use super::card::Card;
 use super::events::{Lead, Watch};
 use super::place::{NODES, Place};
 use super::ports::{self, Bound};
+use crate::descriptors;
 use crate::local::{self, Local, Setup, Tuning};
 use crate::report::{Exit, Failed};
 use base::NodeId;
@@ -29,6 +30,7 @@ pub struct Cluster {
     password: Option<String>,
     notes: Vec<String>,
     watch: Watch,
+    tuning: Tuning,
     /// Last, so that the data goes after the nodes.
     place: Place,
 }
@@ -44,11 +46,13 @@ impl Cluster {
         let place = Place::open(args.data.as_deref(), args.nodes, |nodes| {
             known.iter().take(nodes as usize).map(|(id, at)| (*id, at.to_string())).collect()
         })?;
+        let nodes = place.ids().count() as u64;
         let mut cluster = Cluster {
             members: BTreeMap::new(),
             password: args.password.clone(),
             notes: Vec::new(),
             watch: Watch::default(),
+            tuning: Tuning::default().within(descriptors::raise(), nodes),
             place,
         };
         let mut listeners = Vec::new();
@@ -93,7 +97,7 @@ impl Cluster {
             client_address: self.members[&id].resp.to_string(),
             secret: self.place.secret.clone(),
             password: self.password.clone(),
-            tuning: Tuning::default(),
+            tuning: self.tuning.clone(),
             clock: ClockTest::default(),
         };
         let local = local::start(setup)?;
