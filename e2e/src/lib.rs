@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`resp`] | a blocking client that never sends anything twice, and tells three outcomes apart |
 //! | [`process`] | a child that cannot outlive its test, with signals and its output in a file |
+//! | [`terminal`] | a program on a terminal, with keys to press |
 //! | [`place`] | folders, free ports, and where the binaries are |
 //! | [`wait`] | polling with a deadline, instead of sleeping and hoping |
 //! | [`cluster`] | three `underpin server` processes, or one `underpin dev` |
@@ -25,5 +26,6 @@ pub mod place;
 pub mod process;
 pub mod redis;
 pub mod resp;
+pub mod terminal;
 pub mod wait;
 pub mod writers;

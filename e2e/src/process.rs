@@ -19,9 +19,14 @@ impl Process {
     /// Starts a command; what it says on standard error is appended to `log`, what it prints on
     /// standard output to a file beside it.
     pub fn start(command: &mut Command, log: &Path) -> Process {
+        Process::start_reading(command, log, Stdio::null())
+    }
+
+    /// The same, with something on standard input.
+    pub fn start_reading(command: &mut Command, log: &Path, input: Stdio) -> Process {
         let open = |path: &Path| File::options().create(true).append(true).open(path);
         let out = open(&log.with_extension("out")).expect("a file for its output");
-        command.stdin(Stdio::null()).stdout(out).stderr(open(log).expect("a log file"));
+        command.stdin(input).stdout(out).stderr(open(log).expect("a log file"));
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Process { child, log: log.to_path_buf() }
     }

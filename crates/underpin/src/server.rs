@@ -7,7 +7,7 @@ use crate::descriptors;
 use crate::local::{self, Setup, Tuning};
 use crate::logs::Tape;
 use crate::report::{Exit, Failed};
-use crate::signals;
+use crate::signals::{self, Hangups};
 use runtime::{Bind, ClockTest, Exit as End};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Done {
     let clock =
         ClockTest { offset_ms: args.test_clock_offset_ms, rate_ppm: args.test_clock_rate_ppm };
     let (events_in, events) = channel();
-    signals::watch(events_in.clone(), || Event::Signal)?;
+    signals::watch(events_in.clone(), Hangups::AsInherited, || Event::Signal)?;
     let local = local::start(setup(&config, clock)?)?;
     let server = Arc::clone(&local.server);
     tracing::info!(

@@ -230,11 +230,10 @@ impl Cluster {
         };
         let all = self.members.len();
         let live = self.members.values().filter(|member| member.local.is_some()).count();
-        let left = match 2 * live > all {
-            true => String::new(),
-            false => {
-                format!(" · {live} of {all} left is no quorum: nothing is done until `h` heals")
-            }
+        let left = match live {
+            0 => " · no node is left: `h` heals".to_owned(),
+            _ if 2 * live > all => String::new(),
+            _ => format!(" · {live} of {all} left is no quorum: nothing is done until `h` heals"),
         };
         format!("{id} {how}{led}{left}")
     }

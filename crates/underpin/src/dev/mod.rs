@@ -15,7 +15,7 @@ mod ports;
 use crate::cli::Done;
 use crate::logs::Tape;
 use crate::report::{put, say};
-use crate::signals;
+use crate::signals::{self, Hangups};
 use card::KEYS;
 use cluster::Cluster;
 use keys::Keys;
@@ -70,7 +70,9 @@ pub fn run(args: &Args) -> Done {
     let tape = Tape::new(!keys_wanted && !args.json);
     tape.install(args.log);
     let (events_in, events) = channel();
-    signals::watch(events_in.clone(), || Event::Signal)?;
+    // Without a terminal whoever started this may want it to stay when they leave (nohup).
+    let hangups = if keys_wanted { Hangups::Stop } else { Hangups::AsInherited };
+    signals::watch(events_in.clone(), hangups, || Event::Signal)?;
 
     let mut cluster = Cluster::start(args)?;
     cluster.await_ready()?;
@@ -86,6 +88,9 @@ pub fn run(args: &Args) -> Done {
             Ok(Event::Key(b'h')) => told(cluster.heal()),
             Ok(Event::Key(b'l')) if !tape.toggle(20) => say("logs are off"),
             Ok(Event::Key(b'?')) => say(KEYS),
+            Ok(Event::Key(key)) if key.is_ascii_graphic() => {
+                say(&format!("{} does nothing here: {KEYS}", char::from(key)));
+            }
             Ok(Event::Key(_)) | Err(RecvTimeoutError::Timeout) => {}
             // The signals' thread holds the other end for as long as we live.
             Err(RecvTimeoutError::Disconnected) => break,
