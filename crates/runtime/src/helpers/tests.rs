@@ -42,7 +42,6 @@ impl Bench {
     }
 
     fn log(&mut self, bytes: usize) -> u64 {
-        self.ticket += 1;
         self.index += 1;
         let entry = Entry {
             term: Term(1),
@@ -51,10 +50,38 @@ impl Bench {
             kind: EntryKind::Command,
             data: Bytes::from(vec![7; bytes]),
         };
+        self.give(Record::Entries { shard: ShardId(1), entries: vec![entry] })
+    }
+
+    fn give(&mut self, record: Record) -> u64 {
+        self.ticket += 1;
         let ticket = self.ticket;
-        let records = vec![Record::Entries { shard: ShardId(1), entries: vec![entry] }];
-        self.helpers().log(ticket, records);
+        self.helpers().log(ticket, vec![record]);
         ticket
+    }
+
+    /// A disk without room for anything new, and entries that wait for more than the reserve has.
+    fn blocked(&mut self) {
+        self.disk.set_capacity(Some(self.disk.used()));
+        while self.is_durable(self.ticket) {
+            self.log(16 << 10);
+        }
+        assert!(self.helpers().full());
+        for _ in 0..3 {
+            self.log(16 << 10);
+        }
+    }
+
+    /// Whether everything up to `ticket` becomes durable within some syncs' time.
+    fn is_durable(&mut self, ticket: u64) -> bool {
+        let started = Instant::now();
+        while self.helpers().durable < ticket && started.elapsed() < Duration::from_millis(600) {
+            match self.reports.try_recv() {
+                Ok(report) => drop(self.helpers().reported(report).unwrap()),
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        self.helpers().durable >= ticket
     }
 
     /// The next report, within five seconds.
@@ -115,7 +142,8 @@ fn a_failed_sync_is_fatal() {
             _ => {}
         }
     };
-    assert!(fatal.contains("sync"), "{fatal}");
+    assert!(fatal.contains("syncing wal 1"), "{fatal}");
+    assert!(fatal.contains("check the disk, then start the node again"), "{fatal}");
     bench.end();
 }
 
@@ -150,6 +178,37 @@ fn a_full_disk_is_told_and_so_is_its_end() {
         bench.helpers().reported(report).unwrap();
     }
     bench.end();
+}
+
+/// The reserve is used up and entries wait for room. The mark that brings it is handed over after
+/// them: if it waited behind them, neither would ever be written.
+#[test]
+fn a_full_log_is_freed_by_the_mark_that_stands_behind_what_waits() {
+    let mut bench = Bench::new();
+    bench.blocked();
+    let (last, durable) = (bench.ticket, bench.helpers().durable);
+    assert!(durable < last);
+    // All that is durable was flushed; ticket and index are the same number here.
+    let start = base::LogStart { index: Index(durable), term: Term(1), ..Default::default() };
+    let mark = bench.give(Record::LogStart { shard: ShardId(1), start });
+    bench.durable(mark);
+    assert_eq!(bench.helpers().durable, mark);
+    let disk = bench.disk.clone();
+    bench.end();
+    let (_, recovered) = Wal::open(Box::new(disk), Bench::options()).unwrap();
+    let log = &recovered.shards[&ShardId(1)];
+    assert_eq!(log.log_start.index, Index(durable));
+    let kept: Vec<u64> = log.entries.iter().map(|entry| entry.index.0).collect();
+    assert_eq!(kept, (durable + 1..=last).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_node_with_a_full_log_can_be_stopped() {
+    let mut bench = Bench::new();
+    bench.blocked();
+    let started = Instant::now();
+    bench.end();
+    assert!(started.elapsed() < Duration::from_secs(2), "took {:?}", started.elapsed());
 }
 
 #[test]
