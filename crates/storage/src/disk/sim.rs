@@ -64,6 +64,7 @@ struct State {
     costs: Option<DiskCosts>,
     cost_ns: u64,
     failing_syncs: Vec<String>,
+    forgetful_syncs: Vec<String>,
     misdirected: Vec<String>,
     faults: Option<Random>,
     syncs: u64,
@@ -108,6 +109,9 @@ struct File {
     len: u64,
     durable_len: u64,
     unsynced: BTreeMap<u64, Unsynced>,
+    /// Pages of which a sync failed: they can be read, and no sync covers them any more unless they
+    /// are written again.
+    forgotten: BTreeMap<u64, Unsynced>,
 }
 
 /// A page written since the last sync.
@@ -137,6 +141,9 @@ impl File {
         let old = self.pages.get(&number).cloned();
         if old.is_none() && bytes.iter().all(|byte| *byte == 0) {
             return;
+        }
+        if let Some(forgotten) = self.forgotten.remove(&number) {
+            self.unsynced.insert(number, forgotten);
         }
         match self.unsynced.get_mut(&number) {
             None => {
@@ -177,8 +184,16 @@ impl File {
         self.durable_len = self.len;
     }
 
+    /// A sync failed as it does on Linux: everything can still be read, and counts as clean.
+    fn forget(&mut self) {
+        let unsynced = std::mem::take(&mut self.unsynced);
+        self.forgotten.extend(unsynced);
+    }
+
     /// Decides the fate of everything that was not synced.
     fn crash(&mut self, random: &mut Random) {
+        let forgotten = std::mem::take(&mut self.forgotten);
+        self.unsynced.extend(forgotten);
         for (number, unsynced) in std::mem::take(&mut self.unsynced) {
             let newest = self.pages.get(&number).cloned();
             let mut page = unsynced.durable.clone().unwrap_or_else(zero_page);
@@ -294,6 +309,12 @@ impl SimDisk {
     /// was to keep is lost in part. Later syncs succeed again and cover only what is written later.
     pub fn fail_next_sync(&self, prefix: &str) {
         self.state().failing_syncs.push(prefix.to_owned());
+    }
+
+    /// The same, except that the lost content can still be read until the power goes, as on Linux,
+    /// where a failed sync leaves pages in memory and takes them for clean.
+    pub fn forget_at_next_sync(&self, prefix: &str) {
+        self.state().forgetful_syncs.push(prefix.to_owned());
     }
 
     /// The next write to a file whose path begins with `prefix` lands in another place of it.
@@ -517,6 +538,10 @@ impl Disk for SimDisk {
             state.file(file)?.crash(&mut random);
             return Err(io::Error::other("input/output error (simulated)"));
         }
+        if state.strikes(inode, |state| &mut state.forgetful_syncs) {
+            state.file(file)?.forget();
+            return Err(io::Error::other("input/output error (simulated)"));
+        }
         state.file(file)?.sync();
         Ok(())
     }
@@ -634,6 +659,29 @@ mod tests {
         assert!(disk.sync_data(file).is_err());
         disk.sync_data(file).unwrap();
         assert!(disk.read_file("a").unwrap().contains(&0));
+    }
+
+    #[test]
+    fn what_a_failed_sync_forgot_is_kept_only_if_it_is_written_again() {
+        let content = |again: bool| {
+            let mut disk = SimDisk::new();
+            let file = disk.create("a").unwrap();
+            disk.sync_dir("").unwrap();
+            disk.write_zeros(file, 0, 1 << 16).unwrap();
+            disk.sync_data(file).unwrap();
+            disk.write(file, 0, &[1; 1 << 16]).unwrap();
+            disk.forget_at_next_sync("a");
+            assert!(disk.sync_data(file).is_err());
+            assert!(!disk.read_file("a").unwrap().contains(&0), "it can still be read");
+            if again {
+                disk.write(file, 0, &[1; 1 << 16]).unwrap();
+            }
+            disk.sync_data(file).unwrap();
+            disk.crash(&mut Random::new(3));
+            disk.read_file("a").unwrap()
+        };
+        assert!(content(false).contains(&0));
+        assert!(!content(true).contains(&0));
     }
 
     #[test]

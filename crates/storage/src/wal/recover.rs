@@ -36,6 +36,9 @@ pub(super) fn opening(
     (head, content)
 }
 
+/// Bytes that are written again at a time when a log is opened.
+const REWRITE_BYTES: usize = 1 << 20;
+
 fn io_error(doing: String) -> impl FnOnce(io::Error) -> WalError {
     move |error| WalError::Io { doing, error }
 }
@@ -150,6 +153,17 @@ struct Loaded {
     header: SegmentHeader,
 }
 
+/// The newest segment and its part that may not be durable.
+struct Tail {
+    number: u64,
+    file: FileId,
+    content: Bytes,
+    /// Bytes that are durable, as the segment itself says.
+    durable: u64,
+    /// Where the last whole batch ends.
+    end: u64,
+}
+
 /// See [`Wal::open`].
 pub(super) fn open(disk: Box<dyn Disk>, options: WalOptions) -> Result<(Wal, Recovered), WalError> {
     let mut recovery = Recovery {
@@ -163,9 +177,10 @@ pub(super) fn open(disk: Box<dyn Disk>, options: WalOptions) -> Result<(Wal, Rec
     };
     let numbers = recovery.take_inventory()?;
     let numbers = recovery.drop_unopened(numbers)?;
-    let (segments, head) = recovery.replay(&numbers)?;
+    let (segments, newest) = recovery.replay(&numbers)?;
     recovery.whole()?;
-    recovery.keep(&segments)?;
+    recovery.keep(&newest)?;
+    let head = Position { segment: newest.number, offset: newest.end };
     let recovered = recovery.recovered();
     let wal = Wal {
         disk: recovery.disk,
@@ -202,9 +217,19 @@ impl Recovery {
 
     /// Makes durable what was read: a process that was killed may have left it to the operating
     /// system only, and from now on it is acted on and vouched for.
-    fn keep(&mut self, segments: &VecDeque<Segment>) -> Result<(), WalError> {
-        let newest = segments.back().expect("a log has a segment");
-        let (path, synced) = (Wal::segment_path(newest.number), self.disk.sync_data(newest.file));
+    ///
+    /// It is written again first. If the last process ended since a sync failed, the system shows
+    /// what that sync was to keep and takes it for clean, so that another sync would not keep it
+    /// either. What a batch says was durable before it need not be written.
+    fn keep(&mut self, newest: &Tail) -> Result<(), WalError> {
+        let path = Wal::segment_path(newest.number);
+        for at in (newest.durable..newest.end).step_by(REWRITE_BYTES) {
+            let end = newest.end.min(at + REWRITE_BYTES as u64);
+            let again = &newest.content[at as usize..end as usize];
+            let written = self.disk.write(newest.file, at, again);
+            self.io("writing again", &path, written)?;
+        }
+        let synced = self.disk.sync_data(newest.file);
         self.io("syncing", &path, synced)?;
         let synced = self.disk.sync_dir(WAL_DIRECTORY);
         self.io("syncing", WAL_DIRECTORY, synced)
@@ -347,7 +372,7 @@ impl Recovery {
         self.io("cutting the torn tail of", &path, synced)
     }
 
-    fn replay(&mut self, numbers: &[u64]) -> Result<(VecDeque<Segment>, Position), WalError> {
+    fn replay(&mut self, numbers: &[u64]) -> Result<(VecDeque<Segment>, Tail), WalError> {
         let mut segments = VecDeque::new();
         let mut ended: Option<Position> = None;
         let mut before: Option<Loaded> = None;
@@ -371,8 +396,8 @@ impl Recovery {
             before = Some(Loaded { number: *number, file, content, header });
         }
         let newest = before.expect("there is a segment");
-        let head = self.replay_newest(&newest)?;
-        Ok((segments, head))
+        let tail = self.replay_newest(&newest)?;
+        Ok((segments, tail))
     }
 
     /// Follows the batch at `at`; says where the next one begins.
@@ -426,16 +451,25 @@ impl Recovery {
     }
 
     /// Follows the newest segment up to its torn tail, which is cut off.
-    fn replay_newest(&mut self, segment: &Loaded) -> Result<Position, WalError> {
+    fn replay_newest(&mut self, segment: &Loaded) -> Result<Tail, WalError> {
         let number = segment.number;
         let owner = self.options.owner;
         let mut at = Position { segment: number, offset: SEGMENT_HEADER_BYTES };
+        let mut durable = Position { segment: number, offset: 0 };
+        let tail = |durable: Position, end: Position| Tail {
+            number,
+            file: segment.file,
+            content: segment.content.clone(),
+            durable: durable.offset,
+            end: end.offset,
+        };
         let fault = loop {
             if at.offset + batch_bytes(0) > segment.header.segment_bytes {
-                return Ok(at);
+                return Ok(tail(durable, at));
             }
             match batch_at(&segment.content, owner, at) {
                 Ok((header, payload)) => {
+                    durable = durable.max(header.durable);
                     self.follow(number, at, payload)?;
                     at.offset += header.bytes();
                 }
@@ -458,7 +492,7 @@ impl Recovery {
             self.torn = Some(at);
             self.erase(number, segment.file, later.iter().map(|(offset, _)| *offset))?;
         }
-        Ok(at)
+        Ok(tail(durable, at))
     }
 
     /// Every entry that some shard should have was found.

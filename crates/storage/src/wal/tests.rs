@@ -494,6 +494,32 @@ fn a_failed_sync_is_the_end() {
     assert_eq!(log.entries[0], entry(1, 1, vec![1; 100]));
 }
 
+/// After a failed sync the operating system may show what is not on the disk, and a sync that
+/// succeeds then does not put it there. A log that is opened has to, before it is acted on.
+#[test]
+fn what_a_reopened_log_shows_is_on_the_disk_even_after_a_failed_sync() {
+    for seed in 0..20 {
+        let disk = new_disk();
+        let (mut wal, _) = reopen(&disk).unwrap();
+        let mut index = 0;
+        for _ in 0..seed {
+            index += 1;
+            wal.append(&[entries(1, 1, index..=index, 300)]).unwrap();
+            wal.sync().unwrap();
+            wal.maintain().unwrap();
+        }
+        wal.append(&[entries(1, 1, index + 1..=index + 6, 300)]).unwrap();
+        disk.forget_at_next_sync("wal/");
+        assert!(matches!(wal.sync(), Err(WalError::Io { .. })));
+        drop(wal);
+        let (wal, shown) = reopen(&disk).unwrap();
+        drop(wal);
+        disk.crash(&mut Random::new(seed));
+        let (_, kept) = reopen(&disk).unwrap();
+        assert_eq!(kept.shards, shown.shards, "seed {seed}");
+    }
+}
+
 #[test]
 fn what_is_too_large_is_refused_before_anything_is_written() {
     let disk = new_disk();
