@@ -218,6 +218,10 @@ pub struct ShardStatus {
     pub replicas: Vec<(ReplicaId, NodeId, &'static str, Index)>,
     /// The newest hash mark: its index and the hash of all rows there.
     pub hash: Option<(Index, u64)>,
+    /// Snapshots that others received from here whole, since the node started.
+    pub snapshots_sent: u64,
+    /// Snapshots that took the place of this replica's state, since the node started.
+    pub snapshots_installed: u64,
 }
 
 /// A framed client protocol on one node: all of its connections. It is a state machine without

@@ -102,6 +102,8 @@ pub(crate) struct Shard {
     /// Applied through here as of the newest flush that is on disk.
     pub flushed: Index,
     pub hash: Option<(Index, u64)>,
+    /// Snapshots delivered to others, and installed here, since the start.
+    snapshots: (u64, u64),
     /// Requests without a leader to go to, oldest first.
     pub parked: VecDeque<crate::api::Request>,
     effects: Vec<raft::Effect>,
@@ -168,6 +170,7 @@ impl Shard {
             role: raft::Role::Follower,
             flushed,
             hash: None,
+            snapshots: (0, 0),
             parked: VecDeque::new(),
             effects: Vec::new(),
             descriptor,
@@ -692,6 +695,7 @@ impl Shard {
         });
         // If it was not accepted the log has moved past it by itself, to the very same rows.
         assert!(accepted || applied <= self.raft.commit(), "{}: snapshot refused", self.id);
+        self.snapshots.1 += u64::from(accepted);
         self.committed = self.committed.max(applied);
         while self.pending.front().is_some_and(|pending| pending.index <= applied) {
             let pending = self.pending.pop_front().expect("just seen");
@@ -709,6 +713,7 @@ impl Shard {
         index: Index,
         delivered: bool,
     ) {
+        self.snapshots.0 += u64::from(delivered);
         self.drive(core, |raft, context, effects| {
             raft.snapshot_outcome(context, to, index, delivered, effects);
         });
@@ -742,6 +747,8 @@ impl Shard {
             first: status.start.next(),
             replicas: replicas(&status, core_me),
             hash: self.hash,
+            snapshots_sent: self.snapshots.0,
+            snapshots_installed: self.snapshots.1,
         }
     }
 }

@@ -317,8 +317,12 @@ fn comes_back_by_snapshot(bulk_late_ms: u64) {
         assert_eq!(kv.hash.map(|(at, _)| at), Some(index), "{id}");
         assert_eq!(kv.hash, cluster.hosts[&other].node.status(time(cluster.now)).shards[1].hash);
     }
-    let first = cluster.hosts[&lost].node.status(time(cluster.now)).shards[1].first;
+    let kv = |id: &NodeId| cluster.hosts[id].node.status(time(cluster.now)).shards[1].clone();
+    let first = kv(&lost).first;
     assert!(first > base::Index(100), "the log of {lost} begins at {first}, so no snapshot came");
+    assert_eq!(kv(&lost).snapshots_installed, 1);
+    let sent: u64 = cluster.hosts.keys().map(|id| kv(id).snapshots_sent).sum();
+    assert_eq!(sent, 1);
 }
 
 #[test]

@@ -327,6 +327,21 @@ impl Page {
             for (name, help, value) in gauges {
                 self.gauge(name, help, &labels, value);
             }
+            let counters = [
+                (
+                    "underpin_shard_snapshots_sent_total",
+                    "Snapshots that other replicas received from here whole.",
+                    shard.snapshots_sent,
+                ),
+                (
+                    "underpin_shard_snapshots_installed_total",
+                    "Snapshots that took the place of this replica's state.",
+                    shard.snapshots_installed,
+                ),
+            ];
+            for (name, help, value) in counters {
+                self.counter(name, help, &labels, value);
+            }
             let [node_label, shard_label, kind_label] = labels;
             let role = [node_label, shard_label, kind_label, ("role", shard.role)];
             self.gauge("underpin_shard_role", "The replica's role, as a label.", &role, 1u64);

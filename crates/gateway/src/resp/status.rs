@@ -163,6 +163,8 @@ fn tree_of_shard(shard: &ShardStatus) -> Tree {
         ("last", number(shard.last.0)),
         ("replicas", List(shard.replicas.iter().map(replica).collect())),
         ("hash", shard.hash.map_or(Nothing, hash)),
+        ("snapshots_sent", number(shard.snapshots_sent)),
+        ("snapshots_installed", number(shard.snapshots_installed)),
     ])
 }
 

@@ -283,6 +283,8 @@ impl Host {
             first: Index(1),
             replicas: (1..=3).map(replica).collect(),
             hash: Some((Index(7), 0x1234)),
+            snapshots_sent: 1,
+            snapshots_installed: 0,
         };
         Status {
             cluster: ClusterId(0xc1),
