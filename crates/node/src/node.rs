@@ -582,9 +582,9 @@ impl Node {
     fn route(&mut self, id: ShardId, request: Request) {
         let shard = self.shards.get_mut(&id).expect("the caller found it");
         let local = request.consistency == Consistency::Eventual && reads_only(&request.call);
-        let (links, context) = (&self.links, self.core.context());
+        let links = &self.links;
         match shard.leader {
-            _ if local || shard.raft.takes_proposals(context) => {
+            _ if local || shard.raft.takes_proposals() => {
                 let place =
                     if local || reads_only(&request.call) { Place::Here } else { Place::Logged };
                 self.clients.place(request.conn, request.seq, place);
@@ -610,11 +610,10 @@ impl Node {
 
     fn forwarded(&mut self, from: NodeId, id: ShardId, term: base::Term, request: Forwarded) {
         let origin = Origin::Peer(from, request.conn, request.seq);
-        let context = self.core.context();
         let open = self
             .shards
             .get(&id)
-            .is_some_and(|shard| shard.raft.takes_proposals(context) && shard.raft.term() == term);
+            .is_some_and(|shard| shard.raft.takes_proposals() && shard.raft.term() == term);
         if !open {
             // Never taken up under another leadership: a later request of the same connection may
             // have overtaken this one.

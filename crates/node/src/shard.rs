@@ -217,6 +217,7 @@ impl Shard {
             }
             raft::Effect::Role { role, leader, .. } => self.role_changed(core, role, leader),
             raft::Effect::MembershipChanged(_) => core.wishes.push(Wish::Routes),
+            raft::Effect::TimeSet(source) => self.time_set(core, source),
             raft::Effect::Compact { log_start } => {
                 core.records.push(Record::LogStart { shard: self.id, start: log_start });
             }
@@ -283,6 +284,15 @@ impl Shard {
             let (role, term, leader) = (role_word(role), self.raft.term(), self.leader);
             let leader = leader.map_or_else(|| "none known".into(), |leader| leader.to_string());
             tracing::info!(node = %core.me, shard = %self.id, %term, role, leader, "role changed");
+        }
+        core.wishes.push(Wish::Routes);
+    }
+
+    fn time_set(&mut self, core: &mut Core, source: raft::TimeSource) {
+        if source == raft::TimeSource::QuorumClocks {
+            let (shard, term) = (self.id, self.raft.term());
+            tracing::warn!(node = %core.me, %shard, %term, "no replica kept shard time, and not all \
+                voters' clocks are known: if those that are run slow, keys will live longer");
         }
         core.wishes.push(Wish::Routes);
     }
@@ -729,6 +739,7 @@ impl Shard {
             commit: self.committed,
             applied: self.applied(),
             stamp: self.descriptor.applied.stamp,
+            time_source: self.raft.time_source(),
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::api::{NodeStatus, Status};
 use crate::node::Node;
 use base::{Index, NodeId, ShardId, Stamp, Term, Time};
+use protocols::raft::TimeSource;
 
 /// A replica in numbers that are cheap to have, for those who watch every turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Observed {
     pub applied: Index,
     /// The stamp of the entry there.
     pub stamp: Stamp,
+    /// How a leader came to know the shard's time, if it does.
+    pub time_source: Option<TimeSource>,
 }
 
 impl Node {

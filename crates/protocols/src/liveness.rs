@@ -286,6 +286,11 @@ impl Liveness {
         self.me
     }
 
+    /// How far any node's monotonic clock may run too fast or too slow, in millionths.
+    pub fn drift_ppm(&self) -> u64 {
+        self.options.drift_ppm
+    }
+
     /// The support that this node grants to `node` now.
     pub fn supports(&self, node: NodeId, now: Mono) -> Option<Grant> {
         let grant = self.peers.get(&node)?.granted.as_ref()?.grant;

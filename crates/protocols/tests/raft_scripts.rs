@@ -22,6 +22,8 @@
 //! compact 1 5               r1's state is durable up to 5
 //! snapshot 1 2              r1 streams its state to r2 ; `snapshot 1 2 at 3` an old one
 //! restart 1 / stop 1        a crash that loses what was not synced / the replica ends
+//! clock 1 -3600             r1's wall clock is an hour slow from now on
+//! time 1                    shard time as r1, leading, has it, beside true time
 //! status / log 1            one line per replica / r1's entries
 //! ```
 
@@ -37,10 +39,14 @@ use base::{
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use underpin_protocols::clock::Reading;
 use underpin_protocols::liveness::{self, Liveness};
 use underpin_protocols::raft::{
-    Body, Change, Context, Effect, Feed, Input, Message, Options, Raft, Restored,
+    Body, Change, Context, Effect, Feed, Input, Message, Options, Raft, Restored, TimeSource,
 };
+
+/// True time at the beginning of a story.
+const EPOCH: u64 = 1_000_000 * SECOND;
 
 /// Ticket, hard state, reset and entries.
 type Write = (u64, Option<HardState>, Option<LogStart>, Vec<Entry>);
@@ -64,6 +70,8 @@ struct Story {
     servers: BTreeMap<u64, Server>,
     links: BTreeMap<(u64, u64), Vec<Message>>,
     cut: BTreeSet<(u64, u64)>,
+    /// By how many seconds a server's wall clock is wrong.
+    clocks: BTreeMap<u64, i64>,
     out: String,
     /// Whether effects are told.
     told: bool,
@@ -73,7 +81,22 @@ struct Story {
 impl Story {
     fn time(&self) -> Time {
         let mono = Mono((self.now + 1000) * MILLISECOND);
-        Time { mono, wall: Wall(1_000_000 * SECOND + self.now * MILLISECOND) }
+        Time { mono, wall: Wall(EPOCH + self.now * MILLISECOND) }
+    }
+
+    /// Time as a server's own clocks show it.
+    fn time_at(&self, id: u64) -> Time {
+        let Time { mono, wall } = self.time();
+        let error_s = self.clocks.get(&id).copied().unwrap_or(0);
+        Time { mono, wall: Wall(wall.0.strict_add_signed(error_s * SECOND as i64)) }
+    }
+
+    /// How far shard time at a leader is from true time.
+    fn shard_time(&mut self, id: u64) {
+        let truth = self.time().wall.0;
+        let stamp = self.call(id, |raft, ctx, _| raft.shard_time(ctx));
+        let off_ms = (stamp.0 as i64 - truth as i64) / MILLISECOND as i64;
+        self.say(format_args!("r{id}'s time is {off_ms} ms off"));
     }
 
     fn run(&mut self, line: &str) {
@@ -117,6 +140,8 @@ impl Story {
             "snapshot" => self.snapshot(number(1).unwrap(), number(2).unwrap(), number(4)),
             "restart" => self.restart(number(1).unwrap()),
             "stop" => self.call(number(1).unwrap(), |raft, ctx, effects| raft.stop(ctx, effects)),
+            "clock" => drop(self.clocks.insert(number(1).unwrap(), words[2].parse().expect(line))),
+            "time" => self.shard_time(number(1).unwrap()),
             "status" => self.status(),
             "log" => self.log(number(1).unwrap()),
             _ => panic!("unknown: {line}"),
@@ -169,7 +194,7 @@ impl Story {
 
     /// Calls a replica and carries out, or notes, what it wants.
     fn call<T>(&mut self, id: u64, f: impl FnOnce(&mut Raft, Context, &mut Vec<Effect>) -> T) -> T {
-        let now = self.time();
+        let now = self.time_at(id);
         let server = self.server(id);
         let mut effects = Vec::new();
         let ctx = Context { now, liveness: &server.liveness };
@@ -228,6 +253,14 @@ impl Story {
             }
             Effect::MembershipChanged(membership) => {
                 self.say(format_args!("r{id} sees {}", members(&membership)));
+            }
+            Effect::TimeSet(source) => {
+                let source = match source {
+                    TimeSource::Carried => "runs on",
+                    TimeSource::AllClocks => "is the median of all clocks",
+                    TimeSource::QuorumClocks => "is what a quorum's clocks reached",
+                };
+                self.say(format_args!("r{id}'s time {source}"));
             }
         }
     }
@@ -307,11 +340,11 @@ impl Story {
         if self.cut.contains(&(a, b)) {
             return;
         }
-        let (now, boot) = (self.time(), self.servers[&a].boot);
+        let (now, theirs, boot) = (self.time_at(a), self.time_at(b), self.servers[&a].boot);
         let heartbeat = liveness::Message::Heartbeat { sent_at: now.mono, boot, wall: now.wall };
         let mut effects = Vec::new();
         let input = liveness::Input::Message { from: NodeId(a), message: heartbeat };
-        self.server(b).liveness.step(now, input, &mut effects);
+        self.server(b).liveness.step(theirs, input, &mut effects);
         for liveness::Effect::Send { message, .. } in effects {
             let input = liveness::Input::Message { from: NodeId(b), message };
             self.server(a).liveness.step(now, input, &mut Vec::new());
@@ -606,6 +639,6 @@ fn the_stories_end_as_they_are_told() {
 
 #[test]
 fn terms_of_messages_are_what_stories_show() {
-    let message = Message { term: Term(3), body: Body::TimeoutNow };
+    let message = Message { term: Term(3), time: Reading::default(), body: Body::TimeoutNow };
     assert_eq!(brief(&message), "t3 take over");
 }

@@ -58,12 +58,12 @@ impl Raft {
     }
 
     /// A voter that hears a quorum's nodes, and that has applied every committed membership, may
-    /// campaign. Hearing a quorum also means that it knows the quorum's clocks when it has to stamp.
+    /// campaign. Hearing a quorum also means that it knows a quorum's clocks, should it need them.
     fn may_campaign(&self, ctx: Context) -> bool {
         !self.stopped
             && self.log.membership().votes(self.id)
             && !self.log.changes_within(self.applied, self.commit)
-            && self.median(ctx).is_some()
+            && self.clocks(ctx).quorum.is_some()
     }
 
     fn ask_for_pre_votes(&mut self, ctx: Context) {
@@ -236,11 +236,13 @@ impl Raft {
             alone_since: None,
             uncommitted_bytes: self.log.cost_between(self.commit, self.log.last()),
             commit_due: None,
-            clock_set: false,
+            since: now,
+            time_source: None,
         }));
         self.leader = Some(self.id);
         self.binding = None;
         self.releasing.clear();
+        self.settle_time(ctx);
         // Entries of earlier terms are committed by committing this one (Raft, figure 8).
         self.append_own(ctx, EntryKind::Noop, Bytes::new(), 1);
     }

@@ -49,6 +49,13 @@ impl Log {
         self.entries.back().map_or(self.start.stamp, |entry| entry.stamp)
     }
 
+    /// The term of the newest command, or of the start if it holds none: the leader of that term,
+    /// or of a later one, is the last whose word on shard time has consequences here.
+    pub fn command_term(&self) -> Term {
+        let commands = |entry: &&Entry| entry.kind == EntryKind::Command;
+        self.entries.iter().rev().find(commands).map_or(self.start.term, |entry| entry.term)
+    }
+
     /// What the entries after the start cost.
     pub fn bytes(&self) -> usize {
         self.bytes

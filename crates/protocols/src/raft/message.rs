@@ -1,13 +1,14 @@
 //! What replicas of a shard say to each other, and its bytes.
 //!
-//! Every message carries its sender's term. The frame around it (shard, shard epoch, both replica
+//! Every message carries its sender's term, and shard time as its sender knows it. The frame around it (shard, shard epoch, both replica
 //! ids) is the peer protocol's. Decoding checks everything that the algorithm takes for granted, so
 //! that a message that decodes is a message that a correct peer could have sent: entries follow
 //! `prev` without gaps, terms and stamps do not go back, memberships can be read.
 
+use crate::clock::Reading;
 use crate::liveness::SupportEpoch;
 use base::codec::{DecodeError, Reader, Writer};
-use base::{Entry, EntryKind, Index, Membership, NodeId, Term};
+use base::{Entry, EntryKind, Index, Membership, NodeId, Stamp, Term};
 
 /// A place in a log with the term of the entry there. Ordered as Raft compares logs: the later term
 /// wins, then the longer log.
@@ -24,6 +25,8 @@ pub struct Position {
 pub struct Message {
     /// The sender's term.
     pub term: Term,
+    /// Shard time as the sender knows it.
+    pub time: Reading,
     /// What it says.
     pub body: Body,
 }
@@ -150,12 +153,19 @@ impl Message {
     /// Appends the message to `out`.
     pub fn encode(&self, out: &mut Writer) {
         out.u64(self.term.0);
+        out.u64(self.time.by.0);
+        out.u64(self.time.time.0);
         self.body.encode(out);
     }
 
     /// The inverse of [`Message::encode`]. Allocates no more than the bytes that are left hold.
     pub fn decode(reader: &mut Reader) -> Result<Message, DecodeError> {
-        let message = Message { term: Term(number(reader)?), body: Body::decode(reader)? };
+        let term = Term(number(reader)?);
+        let time = Reading { by: Term(number(reader)?), time: Stamp(reader.u64()?) };
+        let message = Message { term, time, body: Body::decode(reader)? };
+        if time.by > term {
+            return Err(DecodeError::Invalid("shard time by a leader of a later term"));
+        }
         if let Body::Append { prev, entries, .. } = &message.body {
             check_entries(message.term, *prev, entries)?;
         }
@@ -309,7 +319,7 @@ fn check_entries(term: Term, prev: Position, entries: &[Entry]) -> Result<(), De
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base::{Random, Stamp};
+    use base::Random;
     use bytes::Bytes;
 
     fn entry(term: u64, index: u64) -> Entry {
@@ -322,10 +332,14 @@ mod tests {
         }
     }
 
+    fn message(body: Body) -> Message {
+        Message { term: Term(5), time: Reading { by: Term(4), time: Stamp(12) }, body }
+    }
+
     fn append(prev: (u64, u64), entries: Vec<Entry>) -> Message {
         let prev = Position { term: Term(prev.0), index: Index(prev.1) };
         let (commit, keep) = (Index(1), Index(2));
-        Message { term: Term(5), body: Body::Append { prev, commit, keep, entries } }
+        message(Body::Append { prev, commit, keep, entries })
     }
 
     fn every_message() -> Vec<Message> {
@@ -347,7 +361,7 @@ mod tests {
             Body::TimeoutNow,
             Body::Newer,
         ];
-        let messages = bodies.into_iter().map(|body| Message { term: Term(5), body });
+        let messages = bodies.into_iter().map(message);
         messages.chain([append((3, 9), vec![entry(4, 10), entry(5, 11)])]).collect()
     }
 
@@ -381,21 +395,21 @@ mod tests {
         assert_eq!(
             seen,
             [
-                "05~0004~03~09~",
-                "05~0104~0100",
-                "05~0203~09~01",
-                "05~0300",
-                "05~0506~05~",
-                "05~0606~03~09~",
-                "05~0701~",
-                "05~0801~",
-                "05~0902~07~08~",
-                "05~0a07~08~",
-                "05~0b04~",
-                "05~0c04~",
-                "05~0d",
-                "05~0e",
-                "05~0403~09~01~02~02000000\
+                "05~04~0c~0004~03~09~",
+                "05~04~0c~0104~0100",
+                "05~04~0c~0203~09~01",
+                "05~04~0c~0300",
+                "05~04~0c~0506~05~",
+                "05~04~0c~0606~03~09~",
+                "05~04~0c~0701~",
+                "05~04~0c~0801~",
+                "05~04~0c~0902~07~08~",
+                "05~04~0c~0a07~08~",
+                "05~04~0c~0b04~",
+                "05~04~0c~0c04~",
+                "05~04~0c~0d",
+                "05~04~0c~0e",
+                "05~04~0c~0403~09~01~02~02000000\
                  04~0a~0a~010100000078\
                  05~0b~0b~010100000078",
             ]
@@ -415,6 +429,9 @@ mod tests {
         membership.kind = EntryKind::Membership;
         assert!(refused(append((3, 9), vec![membership])).is_err(), "no membership");
         assert!(refused(append((3, u64::MAX), Vec::new())).is_err(), "an index out of bounds");
+        let mut ahead = append((3, 9), Vec::new());
+        ahead.time.by = Term(6);
+        assert!(refused(ahead).is_err(), "a later leader's time");
     }
 
     #[test]
@@ -423,7 +440,7 @@ mod tests {
         for _ in 0..20_000 {
             let length = random.below(80) as usize;
             let mut bytes: Vec<u8> = (0..length).map(|_| random.below(4) as u8).collect();
-            if let Some(tag) = bytes.get_mut(8) {
+            if let Some(tag) = bytes.get_mut(24) {
                 *tag = random.below(16) as u8;
             }
             let _ = Message::decode(&mut Reader::new(Bytes::from(bytes)));

@@ -9,6 +9,7 @@ use base::{Entry, Index, Mono, ReplicaId};
 impl Raft {
     /// Everything that a leader has to do by now.
     pub(super) fn lead(&mut self, ctx: Context) {
+        self.settle_time(ctx);
         self.check_quorum(ctx);
         self.check_transfer(ctx);
         self.settle_membership(ctx);
@@ -48,6 +49,7 @@ impl Raft {
             leader.commit_due,
             leader.transfer.as_ref().map(|transfer| transfer.until),
             leader.reads.asked_at().map(|at| Mono(at.0 + resend_ns)),
+            self.time_deadline(ctx, leader),
         ])
     }
 
@@ -152,7 +154,6 @@ impl Raft {
     /// The leader's entries, or a question where we stand.
     pub(super) fn append(
         &mut self,
-        ctx: Context,
         from: ReplicaId,
         prev: Position,
         commit: Index,
@@ -171,14 +172,14 @@ impl Raft {
             return self.send(from, Body::Rejected { prev: prev.index, hint });
         }
         let matched = Index(prev.index.0 + entries.len() as u64);
-        self.take_entries(ctx, entries);
+        self.take_entries(entries);
         self.commit_to(commit.min(matched));
         self.acknowledge(from, matched);
     }
 
     /// Appends what is new. What stands already stays, and so does what follows it: a message may be
     /// older than what came after it.
-    fn take_entries(&mut self, ctx: Context, entries: Vec<Entry>) {
+    fn take_entries(&mut self, entries: Vec<Entry>) {
         let is_new = |entry: &Entry| self.log.term_at(entry.index) != Some(entry.term);
         let Some(first) = entries.iter().position(is_new) else { return };
         let from = entries[first].index;
@@ -186,7 +187,6 @@ impl Raft {
             self.truncate(from);
         }
         for entry in entries.into_iter().skip(first) {
-            self.clock.observe(entry.stamp, ctx.now.mono);
             self.log.push(entry);
         }
         let dirty = &mut self.storage.dirty_from;

@@ -78,7 +78,6 @@ impl Raft {
         }
         let index = log_start.index;
         let last = self.log.last();
-        self.clock.observe(log_start.stamp, ctx.now.mono);
         self.storage.stable = self.storage.stable.min(self.commit);
         self.storage.writes.iter_mut().for_each(|(_, last)| *last = (*last).min(self.commit));
         self.log.reset(log_start);

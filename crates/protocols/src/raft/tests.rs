@@ -1,7 +1,8 @@
 //! The smallest stories, in Rust; the longer ones are in `tests/raft/*.txt`.
 
 use super::*;
-use base::Wall;
+use crate::liveness;
+use base::{NodeId, Wall};
 
 fn time(ms: u64) -> Time {
     Time { mono: Mono(ms * MILLISECOND), wall: Wall((1 << 60) + ms * MILLISECOND) }
