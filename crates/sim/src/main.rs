@@ -235,10 +235,12 @@ fn failed(report: &Report) {
 
 fn shown(totals: &Totals) -> String {
     let [answered, not_done, unknown] = totals.outcomes;
+    let [carried, all, few] = totals.time_sources;
     format!(
         "{:.0} s of their time, {} events, {} turns, {} messages ({} bulk), {} starts, {} faults, \
          {} leaders, {} entries, {} flushes, {} fetches; requests: {answered} answered, {not_done} \
-         not done, {unknown} unknown; {} histories not judged",
+         not done, {unknown} unknown; {} histories not judged; shard time: {carried} carried on, \
+         {all} by all clocks, {few} by a quorum's; keys: {} ended in time, {} early beside a step",
         totals.time_ns as f64 / 1e9,
         totals.events,
         totals.turns,
@@ -250,6 +252,8 @@ fn shown(totals: &Totals) -> String {
         totals.entries,
         totals.flushes,
         totals.fetches,
-        totals.unjudged
+        totals.unjudged,
+        totals.ends.ends,
+        totals.ends.excused
     )
 }

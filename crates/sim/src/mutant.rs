@@ -35,11 +35,13 @@ pub enum Mutant {
     Duplicates,
     /// Reads are answered by whoever is asked.
     StaleReads,
+    /// Shard time jumps to the quorum's clocks at any time.
+    JumpsToClocks,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 9] = [
+    pub const ALL: [Mutant; 10] = [
         Mutant::AcksBeforeDurable,
         Mutant::ForgetsVote,
         Mutant::LosesHardState,
@@ -49,6 +51,7 @@ impl Mutant {
         Mutant::Corrupts,
         Mutant::Duplicates,
         Mutant::StaleReads,
+        Mutant::JumpsToClocks,
     ];
 
     /// Makes a world's faults such that the bug can show.
@@ -60,11 +63,16 @@ impl Mutant {
             Mutant::LosesHardState => &[Fault::PowerLoss, Fault::Kill, Fault::Halves],
             Mutant::ForgetsPromise => &[Fault::LeaderAlone],
             Mutant::SlowLeaseClock => &[Fault::Isolate, Fault::Transfer],
+            Mutant::JumpsToClocks => &[Fault::ClockStep, Fault::ClockStepOfLeader],
             Mutant::Corrupts | Mutant::Duplicates | Mutant::StaleReads => &[Fault::Isolate],
         };
         profile.faults = faults.to_vec();
         profile.fault_every_ns = profile.fault_every_ns.min(1_500_000_000);
         profile.down_ns_max = profile.down_ns_max.min(800_000_000);
+        if self == Mutant::JumpsToClocks {
+            profile.options.raft.clock_slew_ppm = u64::MAX;
+            profile.steppers = 5;
+        }
         if matches!(self, Mutant::ForgetsPromise | Mutant::SlowLeaseClock) {
             // Long leases, short elections, and one key that many look at.
             let options = &mut profile.options;

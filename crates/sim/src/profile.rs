@@ -92,7 +92,7 @@ pub struct Profile {
     pub drift_ppm: u64,
     /// How far wall clocks differ while nobody steps them, in ns.
     pub wall_spread_ns: u64,
-    /// How many nodes' wall clocks may be stepped; with a majority, shard time may jump.
+    /// How many nodes' wall clocks may be stepped; with a majority, a step of shard time may be wrong.
     pub steppers: u64,
     /// What goes wrong.
     pub faults: Vec<Fault>,
@@ -189,6 +189,7 @@ fn draw_options(random: &mut Random) -> Options {
     options.raft.append_bytes_max = log_between(random, 256, 1 << 20) as usize;
     options.raft.uncommitted_bytes_max = log_between(random, 8 << 10, 32 << 20) as usize;
     options.raft.retain_bytes_max = log_between(random, 1 << 10, 16 << 20) as usize;
+    options.raft.clock_wait_ns = log_between(random, 200 * MILLISECOND, 2 * SECOND);
     options.engine.memtable_bytes = log_between(random, 2 << 10, 1 << 20) as usize;
     options.engine.cache_bytes = log_between(random, 256, 1 << 20) as usize;
     options.engine.cache_seed = random.u64();

@@ -31,6 +31,7 @@ fn a_few_worlds_hold_and_do_what_they_are_for() {
     assert!(sum.starts > 100 && sum.leaders > 60 && sum.flushes > 50, "{sum:?}");
     assert!(sum.fetches > 100 && sum.outcomes.iter().all(|count| *count > 20), "{sum:?}");
     assert_eq!(sum.unjudged, 0, "{sum:?}");
+    assert!(sum.ends.ends > 300 && sum.ends.excused * 100 < sum.ends.ends, "{sum:?}");
 }
 
 /// The first seed that finds a mutant.
@@ -64,4 +65,5 @@ zoo! {
     a_network_that_changes_bytes_is_found Corrupts
     a_network_that_repeats_messages_is_found Duplicates
     reads_that_anyone_answers_are_found StaleReads
+    shard_time_that_jumps_is_found JumpsToClocks
 }

@@ -85,7 +85,7 @@ impl Work for Expiring {
             ttl_ns: ttl_ms * MILLISECOND,
             invoked: now,
             returned: None,
-            lag_ns: 0,
+            lag_ns: None,
             looks: Vec::new(),
         };
         self.spells.push(spell);

@@ -16,6 +16,7 @@ mod links;
 mod sockets;
 mod watch;
 
+use crate::check::expiry::Judged;
 use crate::clock::HostClock;
 use crate::mutant::Mutant;
 use crate::profile::Profile;
@@ -144,6 +145,10 @@ pub struct Totals {
     pub outcomes: [u64; 3],
     /// Histories too hard to judge.
     pub unjudged: u64,
+    /// Leaders who ran on with shard time, who stepped to all clocks, and to a quorum's.
+    pub time_sources: [u64; 3],
+    /// Keys that ended.
+    pub ends: Judged,
     /// Nanoseconds of true time.
     pub time_ns: u64,
 }
@@ -165,6 +170,10 @@ impl Totals {
             *outcome += more;
         }
         self.unjudged += other.unjudged;
+        for (source, more) in self.time_sources.iter_mut().zip(other.time_sources) {
+            *source += more;
+        }
+        self.ends.add(other.ends);
         self.time_ns += other.time_ns;
     }
 }

@@ -18,6 +18,7 @@ use base::codec::Writer;
 use base::time::MILLISECOND;
 use base::{ConnId, Entry, HardState, Mono, ShardId, Term};
 use node::api::{Answer, FromConn};
+use protocols::raft::TimeSource;
 use std::collections::{BTreeMap, BTreeSet};
 use storage::wal::{Record, Recovered};
 
@@ -88,6 +89,8 @@ pub struct Watch {
     newest: BTreeMap<ShardId, u64>,
     /// When a new index was first applied in a shard, and how far its stamp lay behind true time.
     lags: BTreeMap<ShardId, Vec<(u64, u64)>>,
+    /// How the leaders of each shard came to know its time, and when.
+    sources: BTreeMap<(ShardId, Term), (u64, TimeSource)>,
     waiting: BTreeMap<usize, BTreeSet<(Mono, ConnId, u64)>>,
     deadlines: BTreeMap<(usize, ConnId, u64), Mono>,
 }
@@ -321,6 +324,29 @@ impl Watch {
         Ok(())
     }
 
+    /// When leaders stepped a shard's time up to the wall clocks.
+    pub fn steps(&self, shard: ShardId) -> Vec<u64> {
+        let stepped = self.sources_of(shard).filter(|(_, source)| *source != TimeSource::Carried);
+        let mut steps: Vec<u64> = stepped.map(|(at, _)| at).collect();
+        steps.sort_unstable();
+        steps
+    }
+
+    /// Whether a leader had to go by the clocks of a bare quorum.
+    pub fn went_by_few_clocks(&self, shard: ShardId) -> bool {
+        self.sources_of(shard).any(|(_, source)| source == TimeSource::QuorumClocks)
+    }
+
+    fn sources_of(&self, shard: ShardId) -> impl Iterator<Item = (u64, TimeSource)> {
+        self.sources.range((shard, Term(0))..=(shard, Term(u64::MAX))).map(|(_, source)| *source)
+    }
+
+    /// Leaders who ran on with shard time, who stepped to all clocks, and to a quorum's.
+    pub fn source_counts(&self) -> [u64; 3] {
+        [TimeSource::Carried, TimeSource::AllClocks, TimeSource::QuorumClocks]
+            .map(|kind| self.sources.values().filter(|(_, source)| *source == kind).count() as u64)
+    }
+
     /// Shard time never runs ahead of what a majority's clocks may show.
     fn check_stamp(
         &mut self,
@@ -328,6 +354,9 @@ impl Watch {
         now: u64,
         ahead: Option<u64>,
     ) -> Result<(), String> {
+        if let Some(source) = seen.time_source {
+            self.sources.entry((seen.shard, seen.term)).or_insert((now, source));
+        }
         let newest = self.newest.entry(seen.shard).or_default();
         if seen.applied.0 <= *newest {
             return Ok(());
@@ -371,12 +400,17 @@ impl Watch {
 }
 
 impl World<'_> {
+    /// Whether nobody sets the wall clocks of a majority.
+    pub(super) fn most_clocks_are_right(&self) -> bool {
+        self.profile.steppers <= (self.hosts.len() as u64 - 1) / 2
+    }
+
     /// Looks at a node after its turn.
     pub(super) fn observe(&mut self, number: usize) {
         let host = &self.hosts[number];
         let Some(node) = &host.node else { return };
         let drift_ns = self.now / 1_000_000 * self.profile.drift_ppm;
-        let sane = self.profile.steppers <= (self.hosts.len() as u64 - 1) / 2;
+        let sane = self.most_clocks_are_right();
         let ahead = sane.then_some(self.profile.wall_spread_ns + drift_ns + MILLISECOND);
         let mut wrong = None;
         for seen in node.observe() {
