@@ -288,12 +288,21 @@ impl LsmTables {
             .with_l0_threshold(self.options.fresh_runs)
             .with_table_target_size(self.options.table_bytes);
         self.tree.compact(Arc::new(strategy), watermark)?;
-        for id in dead {
-            // Files with nothing but dead rows go without being read.
+        for id in dead.iter().filter(|id| self.has_files_of(**id)) {
             let (start, end) = span(*id);
             self.tree.drop_range::<Bytes, _>((start, end))?;
         }
         Ok(self.tree.current_version().id() != before)
+    }
+
+    /// Whether some file has nothing but rows of `id`: it can go without being read. The tree makes
+    /// a new version of itself even when asked to drop nothing, and merging would never end.
+    fn has_files_of(&self, id: u64) -> bool {
+        let version = self.tree.current_version();
+        version.iter_tables().any(|table| {
+            let keys = &table.metadata.key_range;
+            data_id(keys.min()) == Some(id) && data_id(keys.max()) == Some(id)
+        })
     }
 
     /// Dead ids of which no row is left in the newest generation.

@@ -80,6 +80,25 @@ fn scan(
     }
 }
 
+/// The caller merges for as long as there is more to do, so there must be an end to it, whether dead
+/// ids have rows left or not.
+#[test]
+fn merging_comes_to_an_end_while_ids_are_dead() {
+    let scratch = Scratch::new();
+    let tables = LsmTables::create(&scratch.0, options()).unwrap();
+    for step in 0..5 {
+        let row = |id, name| (key(id, name), Some(Bytes::from(vec![step; 200])));
+        ingest(&tables, &[row(1, 1), row(2, u64::from(step))].into()).unwrap();
+        ingest(&tables, &[row(2, 9)].into()).unwrap();
+    }
+    let dead: BTreeSet<u64> = [2, 7].into();
+    let pieces = (1..50).find(|_| !tables.compact(tables.generation(), &dead).unwrap().more);
+    assert!(pieces.is_some(), "still more to do after 50 pieces");
+    let files = tables.stats();
+    assert!(!tables.compact(tables.generation(), &dead).unwrap().more);
+    assert_eq!(tables.stats(), files);
+}
+
 /// Runs go in, views read old generations, merging and restarts come in between: both kinds of
 /// tables say what a map says, for every generation that may still be read.
 fn matches_a_map(seed: u64) {
