@@ -17,6 +17,8 @@ cargo xtask COMMAND
   e2e [FILTER]     only the end-to-end tests, or those whose names contain FILTER
   chaos-kill       the end-to-end tests that kill servers, with the full count: leader killed 20
                    times, stopped 10 times, everything killed 10 times
+  crash            crash images: every history of up to three operations on log and tables, cut off
+                   at every sync, recovered and compared with a model; --images N for how many
   bench kv ARGS…   the key-value benchmark; `cargo xtask bench kv --help` for its own options
   help             this
 
@@ -48,6 +50,8 @@ pub fn run(words: &[String]) -> ExitCode {
         ["e2e"] => end_to_end("", &[]),
         ["e2e", filter] => end_to_end(filter, &[]),
         ["chaos-kill"] => end_to_end("kill::", e2e::FULL_COUNTS),
+        ["crash"] => crash("200000"),
+        ["crash", "--images", images] => crash(images),
         ["bench", ref rest @ ..] => bench(rest),
         _ => {
             eprint!("cargo xtask {}: there is no such command\n\n{HELP}", words.join(" "));
@@ -156,6 +160,16 @@ fn end_to_end(filter: &str, variables: &[(&str, &str)]) -> ExitCode {
         }
         Err(reason) => steps.fail("end to end", &reason),
     }
+    steps.finish()
+}
+
+/// Looks at so many crash images, and prints what was looked at.
+fn crash(images: &str) -> ExitCode {
+    let mut steps = Steps::default();
+    let words = ["test", "--locked", "--quiet", "--package", "underpin-storage", "--test", "crash"];
+    let mut command = cargo(&words);
+    command.args(["--", "--nocapture", "--test-threads=1"]).env("UNDERPIN_CRASH_IMAGES", images);
+    steps.run_tests("crash images", &mut command);
     steps.finish()
 }
 
