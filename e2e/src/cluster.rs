@@ -75,6 +75,8 @@ pub struct Servers {
     folder: Folder,
     first_port: u16,
     processes: Vec<Option<Process>>,
+    /// `section.key=value`, beyond the configurations' files.
+    settings: Vec<String>,
 }
 
 /// Ports of a node: clients, peers, HTTP.
@@ -92,12 +94,19 @@ impl Servers {
         let folder = Folder::new("servers");
         let first_port = place::ports(count * PORTS);
         let processes = (0..count).map(|_| None).collect();
-        let servers = Servers { folder, first_port, processes };
+        let servers = Servers { folder, first_port, processes, settings: Vec::new() };
         servers.configure(count);
         for node in 0..usize::from(count) {
             servers.format(node);
         }
         servers
+    }
+
+    /// What holds for all of them from their next start on.
+    #[must_use]
+    pub fn set(mut self, setting: &str) -> Servers {
+        self.settings.push(setting.to_owned());
+        self
     }
 
     /// Starts those that do not run, and waits until they serve.
@@ -119,6 +128,11 @@ impl Servers {
         shell.arg(most.to_string()).arg(server.get_program()).args(server.get_args());
         let log = self.home(node).join("log");
         self.processes[node] = Some(Process::start(&mut shell, &log));
+    }
+
+    /// Where a node listens for the others.
+    pub fn peer(&self, node: usize) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port(node, 1)))
     }
 
     /// A node's port; `which` of its three.
@@ -176,6 +190,9 @@ impl Servers {
     pub fn command(&self, node: usize, verb: &str) -> Command {
         let mut command = Command::new(place::underpin());
         command.args([verb, "--config", "underpin.toml"]).current_dir(self.home(node));
+        for setting in &self.settings {
+            command.args(["--set", setting]);
+        }
         command
     }
 }

@@ -12,6 +12,7 @@
 //! | [`place`] | folders, free ports, and where the binaries are |
 //! | [`wait`] | polling with a deadline, instead of sleeping and hoping |
 //! | [`cluster`] | three `underpin server` processes, or one `underpin dev` |
+//! | [`crowd`] | many connections that send and never read |
 //! | [`redis`] | Redis as the oracle |
 //! | [`writers`] | writers that remember what they were told |
 //! | [`oracle`] | random requests to Redis and to Underpin, compared byte by byte |
@@ -20,6 +21,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cluster;
+pub mod crowd;
 pub mod oracle;
 pub mod outage;
 pub mod place;

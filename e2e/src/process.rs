@@ -62,6 +62,11 @@ impl Process {
         number.unwrap_or_else(|| panic!("process {} has no {name}", self.id()))
     }
 
+    /// From now on `VmHWM` is the most memory that it had since now.
+    pub fn forget_peak(&self) {
+        fs::write(format!("/proc/{}/clear_refs", self.id()), "5").expect("a child of ours");
+    }
+
     /// Milliseconds of processor time that it has used.
     pub fn busy_ms(&self) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();

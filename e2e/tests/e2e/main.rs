@@ -6,6 +6,7 @@ mod connections;
 mod dev;
 mod guide;
 mod harness;
+mod hell;
 mod keys;
 mod kill;
 mod oracle;

@@ -6,7 +6,7 @@ use super::local::seconds_since;
 use super::multi::{Multi, Watch};
 use super::slot::{Body, Order, Slot, Want};
 use super::table::{self, Run, Spec};
-use super::{Resp, walk};
+use super::{Resp, memory, walk};
 use base::key::KEY_BYTES_MAX;
 use base::{Bytes, ConnId, Mono, Time};
 use bytes::BytesMut;
@@ -19,6 +19,13 @@ use wire::resp::{Out, Parser, Step};
 /// Bytes of answers that a connection should have waiting. It decides, with the size of the last
 /// answers, how many requests are consumed ahead of them.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// What an answer is taken for before there was one. A client that begins with a deep pipeline waits
+/// for a few of its answers, so that it is not asked in vain for a thousand large values.
+const ANSWER_BYTES_GUESS: usize = 512 << 10;
+
+/// Output from which on its memory is given back once it is empty.
+const OUTPUT_KEPT_MAX: usize = 64 << 10;
 
 /// Seconds without a byte after which a request that is not whole is the first to be given up.
 const SILENCE_S: u64 = 10;
@@ -54,6 +61,12 @@ pub(super) struct Conn {
     barrier: Option<u64>,
     /// About how many bytes an answer takes.
     answer_bytes: usize,
+    /// Bytes of replies that are there and not written yet.
+    answered_bytes: usize,
+    /// The most output that there was since its memory was last given back.
+    out_most: usize,
+    /// What was counted of it when all that clients hold was last counted.
+    pub(super) counted: usize,
     closing: bool,
     killed: bool,
     /// It is on the list of those that the caller should look at.
@@ -119,7 +132,10 @@ impl Conn {
             logged_waiting: 0,
             stalled: None,
             barrier: None,
-            answer_bytes: 16 << 10,
+            answer_bytes: ANSWER_BYTES_GUESS,
+            answered_bytes: 0,
+            out_most: 0,
+            counted: 0,
             closing: false,
             killed: false,
             touched: false,
@@ -176,6 +192,9 @@ impl Conn {
             && self.bytes_in_flight < BYTES_IN_FLIGHT_MAX
             && self.out.len() <= resp.options.output_bytes_max
             && self.slots.len() * self.answer_bytes <= ANSWER_BYTES_MAX
+            && self.answered_bytes <= ANSWER_BYTES_MAX
+            // Whoever waits for nothing is never called again, so it must go on.
+            && ((self.slots.is_empty() && self.out.is_empty()) || !resp.is_crowded(self, 0))
     }
 
     /// When all connections together hold too much of requests that are not whole, one gives up: the
@@ -188,11 +207,15 @@ impl Conn {
             .others()
             .filter(|other| other.parser.held() > 0 && seconds_since(now, other.used) >= SILENCE_S)
             .min_by_key(|other| other.used);
-        let freed = match silent {
-            Some(other) => other.give_up(),
-            None => self.give_up(),
-        };
-        resp.partial_bytes -= freed;
+        match silent {
+            Some(other) => {
+                let freed = other.give_up();
+                other.counted -= freed;
+                resp.partial_bytes -= freed;
+                resp.held -= freed;
+            }
+            None => resp.partial_bytes -= self.give_up(),
+        }
     }
 
     /// Drops what is kept of a request that is not whole; says how many bytes that were.
@@ -347,7 +370,9 @@ impl Conn {
         let seq = self.seq_next;
         self.seq_next += 1;
         let three = self.state.three;
-        self.slots.push_back(Slot { seq, spec, three, silent, cost, order, body });
+        let slot = Slot { seq, spec, three, silent, cost, order, body };
+        self.answered_bytes += slot.weight();
+        self.slots.push_back(slot);
     }
 
     /// Whether the reply that is about to be made is unwanted.
@@ -436,50 +461,65 @@ impl Conn {
         answer: Answer,
         out: &mut Vec<FromConn>,
     ) {
-        let Some(first) = self.slots.front().map(|slot| slot.seq) else { return };
-        let place = answer.seq.checked_sub(first).and_then(|place| usize::try_from(place).ok());
-        let Some(slot) = place.and_then(|place| self.slots.get_mut(place)) else { return };
+        let Some(at) = self.slot_of(answer.seq) else { return };
+        let full = resp.is_full(self, memory::weight(&answer.result));
+        let slot = &mut self.slots[at];
+        let before = slot.weight();
         let Body::Waiting(want) = &mut slot.body else { return };
-        if let (Want::Keys { count, written }, Ok(reply)) = (&mut *want, &answer.result) {
-            let allowed = resp.options.keys_bytes_max;
-            if let Err(wrong) = walk::collect(reply, count, written, allowed) {
-                let mut buffer = BytesMut::new();
-                Out::new(&mut buffer, slot.three).error(wrong.as_bytes());
-                self.bytes_in_flight -= slot.cost;
-                self.reads_waiting -= 1;
-                slot.body = Body::Written(buffer.freeze());
-                out.push(FromConn::Cancel(self.id, answer.seq));
-                return self.go_on(resp, now, out);
+        let kept = match (&mut *want, &answer.result) {
+            (Want::Keys { .. }, Ok(_)) if full => Err(errors::NO_ROOM_FOR_ANSWERS),
+            (Want::Keys { count, written }, Ok(reply)) => {
+                walk::collect(reply, count, written, resp.options.keys_bytes_max)
             }
+            _ => Ok(()),
+        };
+        let whole = match kept {
+            Ok(()) if answer.more => false,
+            Ok(()) => {
+                match want {
+                    Want::Watch { generation, keys } => {
+                        self.watch.answered(*generation, keys, &answer.result);
+                    }
+                    Want::Exec(exec) => {
+                        if let Some(state) = exec.undone(&answer.result) {
+                            self.state = state;
+                        }
+                    }
+                    _ => {}
+                }
+                slot.answered(answer.result);
+                true
+            }
+            Err(wrong) => {
+                slot.refused(&wrong);
+                out.push(FromConn::Cancel(self.id, answer.seq));
+                true
+            }
+        };
+        self.answered_bytes = self.answered_bytes + slot.weight() - before;
+        if whole {
+            let (cost, order) = (slot.cost, slot.order);
+            self.settle(answer.seq, cost, order);
+            self.go_on(resp, now, out);
         }
-        if answer.more {
-            return;
-        }
-        self.bytes_in_flight -= slot.cost;
-        match slot.order {
+    }
+
+    fn slot_of(&self, seq: u64) -> Option<usize> {
+        let place = usize::try_from(seq.checked_sub(self.slots.front()?.seq)?).ok()?;
+        (place < self.slots.len()).then_some(place)
+    }
+
+    /// A request waits no more.
+    fn settle(&mut self, seq: u64, cost: usize, order: Order) {
+        self.bytes_in_flight -= cost;
+        match order {
             Order::Reads => self.reads_waiting -= 1,
             Order::Logged => self.logged_waiting -= 1,
             Order::None => {}
         }
-        match want {
-            Want::Watch { generation, keys } => {
-                self.watch.answered(*generation, keys, &answer.result);
-            }
-            Want::Exec(exec) => {
-                if let Some(state) = exec.undone(&answer.result) {
-                    self.state = state;
-                }
-            }
-            _ => {}
-        }
-        if self.barrier == Some(answer.seq) {
+        if self.barrier == Some(seq) {
             self.barrier = None;
         }
-        let body = std::mem::replace(&mut slot.body, Body::Written(Bytes::new()));
-        if let Body::Waiting(want) = body {
-            slot.body = Body::Answered(want, answer.result);
-        }
-        self.go_on(resp, now, out);
     }
 
     /// After an answer: writes what can be written, and handles the request that waited.
@@ -498,6 +538,7 @@ impl Conn {
             && self.slots.front().is_some_and(Slot::ready)
         {
             let Some(slot) = self.slots.pop_front() else { break };
+            self.answered_bytes -= slot.weight();
             if slot.silent {
                 continue;
             }
@@ -510,6 +551,10 @@ impl Conn {
     // ---- what the caller asks
 
     pub(super) fn output(&mut self) -> &mut BytesMut {
+        self.out_most = self.out_most.max(self.out.len());
+        if self.out.is_empty() && self.out_most > OUTPUT_KEPT_MAX {
+            (self.out, self.out_most) = (BytesMut::new(), 0);
+        }
         &mut self.out
     }
 
@@ -532,6 +577,37 @@ impl Conn {
     pub(super) fn kill(&mut self) {
         (self.closing, self.killed) = (true, true);
         self.out.clear();
+    }
+
+    /// All that it takes of what clients may hold together.
+    pub(super) fn held(&self) -> usize {
+        let stalled = self.stalled.as_ref().map_or(0, |(_, cost)| *cost);
+        let told = self.multi.as_ref().map_or(0, Multi::bytes);
+        let requests = self.parser.held() + stalled + self.bytes_in_flight + told;
+        requests + self.answered_bytes + self.out.len()
+    }
+
+    /// Bytes of answers that the client has not taken.
+    pub(super) fn untaken_bytes(&self) -> usize {
+        self.answered_bytes
+    }
+
+    /// Lets go of answers that the client may ask for again.
+    pub(super) fn take_back(&mut self) {
+        for slot in &mut self.slots {
+            let before = slot.weight();
+            slot.take_back();
+            self.answered_bytes = self.answered_bytes + slot.weight() - before;
+        }
+    }
+
+    /// Lets go of everything; the connection is about to be closed.
+    pub(super) fn drop_everything(&mut self) {
+        self.parser = Parser::default();
+        self.slots.clear();
+        (self.stalled, self.multi, self.out) = (None, None, BytesMut::new());
+        (self.bytes_in_flight, self.answered_bytes) = (0, 0);
+        self.closing = true;
     }
 
     pub(super) fn partial_bytes(&self) -> usize {

@@ -87,6 +87,11 @@ pub(super) const NO_ROOM: Wrong = Wrong::of(
     "TRYAGAIN this node holds as many unfinished requests as it may; it was not done, send it again",
 );
 
+pub(super) const NO_ROOM_FOR_ANSWERS: Wrong = Wrong::of(
+    "TRYAGAIN clients of this node leave too many answers untaken, this one among them; read what is \
+     there, then send it again",
+);
+
 /// What a client gets that is one too many, in Redis' words.
 pub(super) const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
 

@@ -87,6 +87,7 @@ fn stats(_: &Status, resp: &Resp, text: &mut String) {
     line(text, format_args!("total_connections_received:{}", resp.stats.connections));
     line(text, format_args!("total_commands_processed:{}", resp.stats.commands));
     line(text, format_args!("total_error_replies:{}", resp.stats.errors));
+    line(text, format_args!("evicted_clients:{}", resp.stats.evicted));
 }
 
 /// Every node takes writes, so every node calls itself a master.

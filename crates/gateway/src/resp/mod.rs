@@ -25,6 +25,7 @@
 //! of output that nobody takes. It then holds at most one whole request. What all connections
 //! together hold of requests that are not whole yet is bounded too; beyond it such a request is read
 //! past and refused. Answers that can't be written yet stay as they came, sharing the rows' memory.
+//! One bound holds for everything that all clients hold together (`memory`).
 //!
 //! **Transactions.** MULTI queues; EXEC becomes one batch, with the versions that WATCH saw as its
 //! conditions (`multi`).
@@ -45,6 +46,7 @@ mod errors;
 mod info;
 mod kv;
 mod local;
+mod memory;
 mod multi;
 mod once;
 mod shape;
@@ -79,6 +81,9 @@ pub struct Options {
     /// Bytes that all connections together may hold of requests that are not whole yet.
     /// Default: 256 MiB.
     pub partial_bytes_max: usize,
+    /// Bytes that all connections together may hold, of requests and of answers; see `memory`.
+    /// Default: 512 MiB, which is thirty clients that each use all of their credits.
+    pub held_bytes_max: usize,
     /// What CONFIG GET says beyond what this module knows itself: names and values.
     pub config: Vec<(String, String)>,
     /// The version of the binary, for INFO.
@@ -100,6 +105,7 @@ impl Default for Options {
             output_bytes_max: 1 << 20,
             keys_bytes_max: 64 << 20,
             partial_bytes_max: 256 << 20,
+            held_bytes_max: 512 << 20,
             config: Vec::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             port: 0,
@@ -119,6 +125,10 @@ pub struct Resp {
     random: Random,
     /// What all connections hold of requests that are not whole yet.
     partial_bytes: usize,
+    /// What they hold altogether, as last counted.
+    held: usize,
+    /// What that was when room was last made.
+    relieved_at: usize,
     started: Option<Mono>,
     stats: Stats,
 }
@@ -129,6 +139,7 @@ struct Stats {
     commands: u64,
     connections: u64,
     errors: u64,
+    evicted: u64,
 }
 
 impl Resp {
@@ -140,6 +151,8 @@ impl Resp {
             conns: BTreeMap::new(),
             touched: Vec::new(),
             partial_bytes: 0,
+            held: 0,
+            relieved_at: 0,
             started: None,
             stats: Stats::default(),
         }
@@ -154,9 +167,11 @@ impl Resp {
             conn.touched = true;
             self.touched.push(id);
         }
+        self.count(&mut conn);
         if let Some(place) = self.conns.get_mut(&id) {
             *place = Some(conn);
         }
+        self.relieve();
         Some(result)
     }
 
@@ -194,6 +209,7 @@ impl Gateway for Resp {
     fn output(&mut self, conn: ConnId) -> Option<&mut BytesMut> {
         let mut taken = self.conns.get_mut(&conn)?.take()?;
         taken.write_answered(self);
+        self.count(&mut taken);
         Some(self.conns.get_mut(&conn)?.insert(taken).output())
     }
 
@@ -214,6 +230,7 @@ impl Gateway for Resp {
     fn close(&mut self, conn: ConnId, out: &mut Vec<FromConn>) {
         if let Some(Some(gone)) = self.conns.remove(&conn) {
             self.partial_bytes -= gone.partial_bytes();
+            self.held -= gone.counted;
             out.push(FromConn::Close(conn));
         }
     }

@@ -53,6 +53,11 @@ impl Multi {
         *self = Multi { spoilt: true, ..Multi::default() };
     }
 
+    /// Bytes of the commands that are queued.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// How many commands are queued.
     pub(super) fn len(&self) -> usize {
         self.queue.len()
@@ -166,7 +171,11 @@ pub(super) fn queue(
     args: &[Bytes],
     cost: usize,
 ) -> Result<(), Wrong> {
+    let crowded = resp.is_crowded(conn, cost);
     let Some(multi) = &mut conn.multi else { return Ok(()) };
+    if crowded {
+        return Err(errors::NO_ROOM);
+    }
     if matches!(spec.run, Run::Call(_)) {
         return Err(format!(
             "ERR '{}' can't be part of a transaction here: it is no operation on single keys",

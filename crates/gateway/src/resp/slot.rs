@@ -5,7 +5,7 @@ use super::multi::Exec;
 use super::shape::{self, Shape};
 use super::status;
 use super::table::Spec;
-use super::{Resp, walk};
+use super::{Resp, memory, walk};
 use base::{Bytes, Failure, Key};
 use bytes::BytesMut;
 use node::api::{Call, Reply};
@@ -96,10 +96,54 @@ pub(super) enum Want {
     Status(status::Shown),
 }
 
+impl Want {
+    fn weight(&self) -> usize {
+        match self {
+            Want::Keys { written, .. } => written.len(),
+            _ => 0,
+        }
+    }
+}
+
 impl Slot {
     /// Whether the reply can be written.
     pub(super) fn ready(&self) -> bool {
         !matches!(self.body, Body::Waiting(_))
+    }
+
+    /// Its answer has come.
+    pub(super) fn answered(&mut self, result: Result<Reply, Failure>) {
+        let body = std::mem::replace(&mut self.body, Body::Written(Bytes::new()));
+        if let Body::Waiting(want) = body {
+            self.body = Body::Answered(want, result);
+        }
+    }
+
+    /// There will be no answer, but this error.
+    pub(super) fn refused(&mut self, wrong: &errors::Wrong) {
+        let mut buffer = BytesMut::new();
+        Out::new(&mut buffer, self.three).error(wrong.as_bytes());
+        self.body = Body::Written(buffer.freeze());
+    }
+
+    /// Lets go of a large answer that the client may ask for again.
+    pub(super) fn take_back(&mut self) {
+        const SMALL: usize = 1 << 10;
+        if let Body::Answered(want, Ok(_)) = &self.body
+            && memory::may_be_taken_back(self.spec, want)
+            && self.weight() > SMALL
+        {
+            self.refused(&errors::NO_ROOM_FOR_ANSWERS);
+        }
+    }
+
+    /// Bytes of its reply, as far as that is here.
+    pub(super) fn weight(&self) -> usize {
+        match &self.body {
+            Body::Written(reply) => reply.len(),
+            Body::Waiting(want) => want.weight(),
+            Body::Answered(want, result) => want.weight() + memory::weight(result),
+        }
     }
 
     /// Writes the reply.

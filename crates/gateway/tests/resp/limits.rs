@@ -14,6 +14,15 @@ fn host(options: Options) -> Host {
     host
 }
 
+/// A host whose client is known for small answers.
+fn seasoned_host() -> Host {
+    let mut host = host(Options::default());
+    host.send(CONN, "GET none\r\n".repeat(100).as_bytes());
+    host.work();
+    host.received(CONN);
+    host
+}
+
 fn frame(words: &[&[u8]]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {
@@ -108,7 +117,7 @@ fn bulk(number: u64) -> String {
 
 #[test]
 fn a_pipeline_of_reads_and_writes_by_turns_waits_once() {
-    let mut host = host(Options::default());
+    let mut host = seasoned_host();
     host.send(CONN, "GET k\r\nSET k v\r\n".repeat(100).as_bytes());
     assert_eq!(host.waiting.len(), 1);
     host.work_shuffled(&mut Random::new(1));
@@ -117,7 +126,7 @@ fn a_pipeline_of_reads_and_writes_by_turns_waits_once() {
 
 #[test]
 fn credits_bound_what_is_in_flight() {
-    let mut host = host(Options::default());
+    let mut host = seasoned_host();
     host.send(CONN, "GET k\r\n".repeat(5000).as_bytes());
     assert_eq!(host.waiting.len(), REQUESTS_IN_FLIGHT_MAX);
     assert_eq!(host.unread[&CONN].len(), (5000 - REQUESTS_IN_FLIGHT_MAX) * 7);
@@ -151,6 +160,102 @@ fn large_answers_are_not_asked_for_ahead_of_time() {
         host.work();
         assert!(received > before, "no more comes after {received} bytes");
     }
+}
+
+/// A stranger's answers might be large, so few are asked for ahead; no answer is lost by it.
+#[test]
+fn a_stranger_begins_with_few_requests_in_flight() {
+    let mut host = host(Options::default());
+    host.send(CONN, "GET k\r\n".repeat(5000).as_bytes());
+    assert_eq!(host.waiting.len(), 33);
+    host.work();
+    assert_eq!(host.received(CONN), b"$-1\r\n".repeat(5000));
+}
+
+const MIB: usize = 1 << 20;
+
+/// A bound of 8 MiB for all clients, and one value of 1 MiB.
+fn crowded_host(conns: u64) -> Host {
+    let mut host = host(Options { held_bytes_max: 8 * MIB, ..Options::default() });
+    host.send(CONN, &frame(&[b"SET", b"large", &vec![b'x'; MIB]]));
+    host.work();
+    host.received(CONN);
+    for number in 2..=conns {
+        host.open(ConnId(number));
+    }
+    host
+}
+
+#[test]
+fn who_leaves_most_answers_untaken_is_told_to_try_again_and_others_are_served() {
+    let mut host = crowded_host(5);
+    for number in 1..=4 {
+        host.send(ConnId(number), "GET large\r\n".repeat(20).as_bytes());
+    }
+    // Nobody reads; the node answers all the same.
+    host.work();
+    host.send(ConnId(5), b"SET k v\r\nGET k\r\n");
+    host.work();
+    assert_eq!(host.received(ConnId(5)), b"+OK\r\n$1\r\nv\r\n");
+    let mut told = 0;
+    for number in 1..=4 {
+        let received = read_all(&mut host, ConnId(number));
+        let text = String::from_utf8_lossy(&received);
+        let (values, refused) =
+            (text.matches("$1048576").count(), text.matches("-TRYAGAIN").count());
+        assert_eq!(values + refused, 20, "each request has one reply");
+        told += refused;
+    }
+    assert!(told > 0, "four clients hold more than all may hold");
+    // Once there is room all are served again.
+    host.send(CONN, b"GET large\r\n");
+    host.work();
+    assert_eq!(host.received(CONN).len(), MIB + 12);
+}
+
+fn read_all(host: &mut Host, conn: ConnId) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        let more = host.received(conn);
+        if more.is_empty() && host.waiting.is_empty() {
+            return all;
+        }
+        all.extend(more);
+        host.work();
+    }
+}
+
+#[test]
+fn transactions_without_an_end_are_refused_before_they_fill_the_node() {
+    let mut host = crowded_host(20);
+    let mut refused = 0;
+    for number in 1..=20 {
+        host.send(ConnId(number), b"MULTI\r\n");
+        host.send(ConnId(number), &frame(&[b"SET", b"k", &vec![b'x'; MIB]]));
+        let text = String::from_utf8_lossy(&host.received(ConnId(number))).into_owned();
+        refused += text.matches("-TRYAGAIN").count();
+    }
+    assert!((12..20).contains(&refused), "{refused} of 20 refused");
+    host.send(ConnId(20), b"EXEC\r\nDISCARD\r\nGET none\r\n");
+    host.work();
+    let text = String::from_utf8_lossy(&host.received(ConnId(20))).into_owned();
+    assert!(text.starts_with("-EXECABORT"), "{text}");
+    assert!(text.ends_with("$-1\r\n"), "the connection goes on: {text}");
+}
+
+/// Answers that tell of a change can't be taken back: who collects those is closed in the end.
+#[test]
+fn who_holds_most_is_closed_when_nothing_else_helps() {
+    let mut host = crowded_host(3);
+    for _ in 0..20 {
+        let swap = frame(&[b"SET", b"large", &vec![b'x'; MIB], b"GET"]);
+        host.send(ConnId(2), &swap);
+        host.work();
+    }
+    host.send(ConnId(3), b"GET none\r\n");
+    host.work();
+    assert_eq!(host.received(ConnId(3)), b"$-1\r\n");
+    assert!(!host.resp.closing(CONN) && !host.resp.closing(ConnId(3)));
 }
 
 #[test]

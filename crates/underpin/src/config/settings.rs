@@ -176,6 +176,17 @@ pub const SETTINGS: &[Setting] = &[
         about: &["Client connections. Further ones are told so and closed."],
     },
     Setting {
+        full_name: "limits.client_bytes_max",
+        section: "limits",
+        key: "client_bytes_max",
+        kind: Kind::Bytes(32 * MIB, 1 << 40),
+        default: "512 MiB",
+        about: &[
+            "What all clients together may hold: requests that are not whole or not answered, and",
+            "answers that are not taken. Near it those that hold most wait, or are told TRYAGAIN.",
+        ],
+    },
+    Setting {
         full_name: "limits.requests_max",
         section: "limits",
         key: "requests_max",
