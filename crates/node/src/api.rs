@@ -127,6 +127,29 @@ pub enum Reply {
     Status(Box<Status>),
 }
 
+/// About how many bytes an answer takes while it waits for a client or for a link.
+pub fn weight(result: &Result<Reply, Failure>) -> usize {
+    const ITSELF: usize = 64;
+    let inside = match result {
+        Ok(Reply::Kv(kv::Outcome::Answers(answers))) => answers.iter().map(kv_weight).sum(),
+        Ok(Reply::Walk(kv::scan::WalkReply::Page { found, .. })) => {
+            let value = |found: &kv::scan::Found| found.value.as_ref().map_or(0, Bytes::len);
+            found.iter().map(|found| ITSELF + found.key.len() + value(found)).sum()
+        }
+        _ => 0,
+    };
+    ITSELF + inside
+}
+
+fn kv_weight(answer: &kv::Answer) -> usize {
+    let inside = match answer {
+        kv::Answer::Bytes(bytes) => bytes.len(),
+        kv::Answer::List(answers) => answers.iter().map(kv_weight).sum(),
+        _ => 0,
+    };
+    std::mem::size_of::<kv::Answer>() + inside
+}
+
 /// Something that no request asked for right now (watch events, messages: later issues).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Push {

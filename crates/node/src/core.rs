@@ -5,7 +5,8 @@ use crate::api::{Answer, Reply};
 use crate::descriptor::DataIds;
 use crate::effect::{Effect, Fetch, FetchId};
 use crate::options::Options;
-use crate::peer::{Message, PART_BYTES};
+use crate::outbox::Outbox;
+use crate::peer::Message;
 use base::{Bytes, ConnId, Failure, Index, NodeId, ReplicaId, ShardId, Time};
 use protocols::liveness::Liveness;
 use protocols::raft;
@@ -67,6 +68,8 @@ pub(crate) struct Core {
     pub engine: Engine,
     pub ids: DataIds,
     pub effects: Vec<Effect>,
+    /// What goes to other nodes for clients.
+    pub outbox: Outbox,
     /// Log records of this turn, and the persist tickets that they fulfil.
     pub records: Vec<Record>,
     pub owed: Vec<(ShardId, u64)>,
@@ -95,6 +98,7 @@ impl Core {
 
     fn send_body(&mut self, to: NodeId, bulk: bool, body: Bytes) {
         assert_ne!(to, self.me, "{to} has nothing to say to itself");
+        self.outbox.note(to, bulk, body.len());
         self.effects.push(Effect::Peer { to, bulk, body });
     }
 
@@ -112,17 +116,6 @@ impl Core {
 
     /// An answer on its way to another node's connection.
     pub fn answer_peer(&mut self, to: NodeId, answer: Answer) {
-        let (conn, seq) = (answer.conn, answer.seq);
-        // All parts of a walk's answer take one link, so that they stay in order.
-        let walk = matches!(answer.result, Ok(Reply::Walk(_)));
-        let mut body = Message::Answered(answer).encode();
-        if body.len() <= PART_BYTES {
-            return self.send_body(to, walk, body);
-        }
-        while !body.is_empty() {
-            let data = body.split_to(body.len().min(PART_BYTES));
-            let last = body.is_empty();
-            self.send(to, &Message::Part { conn, seq, last, data });
-        }
+        self.outbox.answer(to, answer, &mut self.effects);
     }
 }

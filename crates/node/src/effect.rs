@@ -53,6 +53,16 @@ pub enum Input {
     PeerUp(NodeId),
     /// The link to a peer is gone.
     PeerDown(NodeId),
+    /// How many bytes wait in the queue of a link, if it can't be sent at once; told whenever that
+    /// has changed after a turn's messages were queued.
+    Backlog {
+        /// The peer.
+        peer: NodeId,
+        /// Whether it is the bulk link.
+        bulk: bool,
+        /// Bytes.
+        bytes: usize,
+    },
     /// A peer's message, in order per link: the body of one frame.
     Peer(NodeId, Bytes),
     /// Everything up to this [`Effect::Log`] is durable.

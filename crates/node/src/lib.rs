@@ -23,6 +23,7 @@ mod effect;
 mod flush;
 mod node;
 mod options;
+mod outbox;
 mod peer;
 mod scan;
 mod shard;

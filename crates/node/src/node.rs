@@ -7,6 +7,7 @@ use crate::descriptor::{self, Descriptor};
 use crate::effect::{Boot, Effect, FetchId, Fetched, Input};
 use crate::flush::Flush;
 use crate::options::Options;
+use crate::outbox::Outbox;
 use crate::peer::{Forwarded, Message};
 use crate::scan::{Found, Scans};
 use crate::shard::{Read, Shard, Waiter};
@@ -85,6 +86,7 @@ impl Node {
             engine: Engine::new(options.engine.clone(), boot.generation),
             ids,
             effects: Vec::new(),
+            outbox: Outbox::default(),
             records: Vec::new(),
             owed: Vec::new(),
             replies: Vec::new(),
@@ -282,6 +284,7 @@ impl Node {
         self.clients.has_queued()
             || self.shards.values().any(Shard::busy)
             || self.scans.busy()
+            || self.core.outbox.is_busy()
             || !self.core.effects.is_empty()
             || !self.core.records.is_empty()
     }
@@ -299,6 +302,7 @@ impl Node {
                 self.snapshots.link_up(&mut self.core, node);
             }
             Input::PeerDown(node) => self.link_down(node),
+            Input::Backlog { peer, bulk, bytes } => self.core.outbox.told(peer, bulk, bytes),
             Input::Peer(from, body) => match Message::decode(body) {
                 Ok(message) => self.message(from, message),
                 Err(error) => {
@@ -318,6 +322,7 @@ impl Node {
     /// Works off what has gathered, up to a budget.
     pub fn turn(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.core.now = now;
+        self.routes_changed |= self.core.outbox.may_go_on();
         self.tick();
         self.take_requests();
         self.run_shards();
@@ -328,7 +333,9 @@ impl Node {
         self.stop_if_ready();
         self.drop_garbage();
         self.write_log();
+        self.core.outbox.go_on(&mut self.core.effects);
         effects.append(&mut self.core.effects);
+        self.core.outbox.handed_over();
     }
 
     fn tick(&mut self) {
@@ -504,6 +511,7 @@ impl Node {
 
     fn link_down(&mut self, node: NodeId) {
         self.links.remove(&node);
+        self.core.outbox.forget(node);
         self.parts.retain(|(from, _), _| *from != node);
         let lost = self.clients.lost(node);
         self.fail_sent(lost);
@@ -591,7 +599,11 @@ impl Node {
                 let origin = Origin::Client(request.conn, request.seq);
                 self.execute(id, origin, request.consistency, request.call);
             }
-            Some(leader) if leader != self.core.me && links.contains(&leader) => {
+            Some(leader)
+                if leader != self.core.me
+                    && links.contains(&leader)
+                    && self.core.outbox.takes_requests(leader) =>
+            {
                 self.forward(id, leader, request);
             }
             _ => shard.parked.push_back(request),

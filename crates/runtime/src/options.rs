@@ -44,13 +44,27 @@ pub struct ServerOptions {
     pub version: String,
 }
 
-/// Bounds on what clients and peers can make a node spend. The memory that clients can pin without
-/// having proved anything is `connections_max` times `input_bytes` (plus what the gateway keeps per
-/// connection), plus `input_bytes_all`.
+/// Bounds on what clients and peers can make a node spend. Beyond its own rows, caches and log a
+/// node of `n` takes at most
+///
+/// ```text
+/// client_bytes_max * 5/4                       what clients hold together, and a margin
+/// + connections * input_bytes                  read ahead; a few kilobytes of state each
+/// + input_bytes_all                            frames that a gateway leaves to the driver; RESP: none
+/// + (n - 1) * (link_bytes + link_bulk_bytes + 96 MiB)   what waits for other nodes
+/// + handshakes_max * 1 KiB                     strangers on the peer port
+/// ```
+///
+/// With the defaults, three nodes and 10,000 clients that is 1.6 GiB, and without clients that mean
+/// harm a small part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Client connections. Default 10,000, as Redis has it; further ones are closed at once.
     pub connections_max: usize,
+    /// What the gateway may hold for all clients together: requests that are not whole or not
+    /// answered, and answers that are not taken. Default 512 MiB: thirty clients that each use all
+    /// of their credits. Those that hold most give way.
+    pub client_bytes_max: usize,
     /// Bytes read ahead per client connection while it waits for answers. Default 64 KiB: keeps a
     /// pipelining client busy over a round trip.
     pub input_bytes: usize,
@@ -80,6 +94,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections_max: 10_000,
+            client_bytes_max: 512 << 20,
             input_bytes: 64 << 10,
             frame_bytes_max: 20 << 20,
             input_bytes_all: 256 << 20,

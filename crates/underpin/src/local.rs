@@ -69,6 +69,7 @@ pub fn start(setup: Setup) -> Result<Local, Failed> {
     };
     let Tuning { node, limits, disk } = setup.tuning;
     let (value_bytes_max, connections_max) = (node.limits.value_bytes_max, limits.connections_max);
+    let client_bytes_max = limits.client_bytes_max;
     let options = ServerOptions {
         data: setup.data,
         clients: vec![setup.resp],
@@ -91,6 +92,8 @@ pub fn start(setup: Setup) -> Result<Local, Failed> {
         Box::new(Resp::new(resp::Options {
             password,
             limits,
+            held_bytes_max: client_bytes_max,
+            partial_bytes_max: client_bytes_max / 2,
             connections_max,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             port: facts.clients.first().map(|address| address.port()).unwrap_or_default(),
@@ -116,6 +119,7 @@ impl Tuning {
         node.limits.value_bytes_max = size("limits.value_bytes_max");
         node.requests_max = size("limits.requests_max");
         limits.connections_max = size("limits.connections_max");
+        limits.client_bytes_max = size("limits.client_bytes_max");
         disk.wal.segment_bytes = config.number("log.segment_bytes");
         node.raft.retain_bytes_max = size("log.retention_bytes");
         node.engine.memtable_bytes = size("storage.memtable_bytes");

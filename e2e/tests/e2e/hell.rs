@@ -2,9 +2,9 @@
 //! client among them is served.
 //!
 //! The bound, as `runtime::Limits` has it: what clients may hold together (`[limits]
-//! client_bytes_max`), 64 KiB ahead per connection, and the links' queues. The rest is the node's own: its
-//! rows, its caches, its log, which are there before the crowds come, or are bounded by settings of
-//! their own.
+//! client_bytes_max`) and a margin, 64 KiB ahead per connection, and what waits for other nodes. The
+//! rest is the node's own: rows, caches, log, which are there before the crowds come, or have
+//! settings of their own.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
@@ -15,12 +15,17 @@ use std::time::{Duration, Instant};
 use underpin_e2e::cluster::{self, Cluster, Servers};
 use underpin_e2e::crowd::{Crowd, Script};
 use underpin_e2e::process::Process;
-use underpin_e2e::resp::{Conn, encode};
+use underpin_e2e::resp::{Conn, Outcome, encode};
 use underpin_e2e::{place, wait};
 
 const MIB: u64 = 1 << 20;
 /// What clients may hold together: a tenth of the default, so that the crowds go well beyond it.
 const CLIENT_BYTES_MAX: u64 = 64 * MIB;
+/// What may wait for one other node: 64 and 16 MiB in its links' queues, 96 MiB of answers.
+const PER_PEER_MIB: u64 = 176;
+/// What a node's own work may add while it is written to: a memtable that fills while another is
+/// flushed (32 MiB each), entries that are not committed (32 MiB), and what the allocator keeps.
+const OWN_MIB: u64 = 128;
 /// Values of 4 MiB that are there to be asked for.
 const LARGE: usize = 16;
 
@@ -42,9 +47,8 @@ impl Bystander {
                     break;
                 }
                 let (began, value) = (Instant::now(), n.to_string());
-                let set = conn.call(&["SET", &key, &value]).unwrap().text();
-                assert_eq!(set, "OK", "{key}");
-                assert_eq!(conn.call(&["GET", &key]).unwrap().text(), value, "{key}");
+                done(&mut conn, &["SET", &key, &value]);
+                assert_eq!(done(&mut conn, &["GET", &key]), value, "{key}");
                 took.push(began.elapsed());
                 sleep(Duration::from_millis(5));
             }
@@ -59,6 +63,18 @@ impl Bystander {
         let mut took = self.thread.join().expect("every answer was right");
         took.sort();
         took
+    }
+}
+
+/// Asks until it is done, as a client does that knows it may: a leader may change meanwhile. The
+/// connection stays.
+fn done(conn: &mut Conn, words: &[&str]) -> String {
+    loop {
+        match Outcome::of(conn.call(words).expect("nobody closes a bystander's connection")) {
+            Outcome::Done(reply) => return reply.text(),
+            Outcome::Refused(text) => panic!("{words:?}: {text}"),
+            _ => sleep(Duration::from_millis(10)),
+        }
     }
 }
 
@@ -138,8 +154,8 @@ fn mib(process: &Process, fact: &str) -> u64 {
 #[test]
 fn strangers_cost_a_bounded_amount_and_a_client_among_them_is_served() {
     raise_descriptors();
-    let count = place::number("UNDERPIN_HELL_CROWD", 100) as usize;
-    let seconds = place::number("UNDERPIN_HELL_SECONDS", 4);
+    let count = place::number("UNDERPIN_HELL_CROWD", 40) as usize;
+    let ms = place::number("UNDERPIN_HELL_MS", 1_000);
     let setting = format!("limits.client_bytes_max={CLIENT_BYTES_MAX}");
     let servers = Servers::formatted(3).set(&setting).started();
     load(&servers);
@@ -150,8 +166,10 @@ fn strangers_cost_a_bounded_amount_and_a_client_among_them_is_served() {
     println!("before: {before:?} MiB; n{} leads", leader + 1);
 
     let crowds = to_clients().len() as u64 * count as u64;
-    let bound = 2 * CLIENT_BYTES_MAX / MIB + crowds * 80 / 1024 + 200;
+    let bound = CLIENT_BYTES_MAX / MIB * 5 / 4 + crowds * 72 / 1024 + 2 * PER_PEER_MIB + OWN_MIB;
+    println!("bound: {bound} MiB more");
     let mut worst = Duration::ZERO;
+    let mut highest = before.clone();
     for script in to_clients().into_iter().map(Some).chain([None]) {
         for (node, who) in [(leader, "leader"), (follower, "follower")] {
             processes.iter().for_each(|it| it.forget_peak());
@@ -168,13 +186,14 @@ fn strangers_cost_a_bounded_amount_and_a_client_among_them_is_served() {
                     clients.chain(peers).collect()
                 }
             };
-            sleep(Duration::from_secs(seconds));
+            sleep(Duration::from_millis(if script.is_some() { ms } else { 5 * ms }));
             let told: Vec<String> = gathered.iter().map(Crowd::to_string).collect();
             drop(gathered);
             let took: Vec<Vec<Duration>> = bystanders.into_iter().map(Bystander::leave).collect();
             let longest = took.iter().filter_map(|it| it.last()).max().copied().unwrap_or_default();
             worst = worst.max(longest);
             let peaks: Vec<u64> = processes.iter().map(|it| mib(it, "VmHWM")).collect();
+            highest.iter_mut().zip(&peaks).for_each(|(most, peak)| *most = (*most).max(*peak));
             println!(
                 "{who}: {}\n  peaks {peaks:?} MiB, {} rounds of others, longest {longest:?}",
                 told.join("; "),
@@ -182,11 +201,10 @@ fn strangers_cost_a_bounded_amount_and_a_client_among_them_is_served() {
             );
         }
     }
-    for (node, process) in processes.iter().enumerate() {
-        let most = before[node] + bound;
-        let peak = mib(process, "VmHWM");
-        assert!(peak <= most, "n{} took {peak} MiB, which should be below {most}", node + 1);
+    println!("peaks {highest:?} MiB, before {before:?}; longest round {worst:?}");
+    for (node, (peak, before)) in highest.iter().zip(&before).enumerate() {
+        let most = before + bound;
+        assert!(*peak <= most, "n{} took {peak} MiB, which should be below {most}", node + 1);
     }
-    println!("longest round {worst:?}, bound {bound} MiB above {before:?}");
-    assert!(worst < Duration::from_secs(5));
+    assert!(worst < Duration::from_secs(10), "a client among strangers waited {worst:?}");
 }

@@ -6,7 +6,7 @@ use super::local::seconds_since;
 use super::multi::{Multi, Watch};
 use super::slot::{Body, Order, Slot, Want};
 use super::table::{self, Run, Spec};
-use super::{Resp, memory, walk};
+use super::{Resp, walk};
 use base::key::KEY_BYTES_MAX;
 use base::{Bytes, ConnId, Mono, Time};
 use bytes::BytesMut;
@@ -462,7 +462,7 @@ impl Conn {
         out: &mut Vec<FromConn>,
     ) {
         let Some(at) = self.slot_of(answer.seq) else { return };
-        let full = resp.is_full(self, memory::weight(&answer.result));
+        let full = resp.is_full(self, node::api::weight(&answer.result));
         let slot = &mut self.slots[at];
         let before = slot.weight();
         let Body::Waiting(want) = &mut slot.body else { return };

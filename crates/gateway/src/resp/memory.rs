@@ -22,10 +22,7 @@ use super::Resp;
 use super::conn::Conn;
 use super::slot::Want;
 use super::table::{Spec, WRITE};
-use base::{Bytes, ConnId, Failure};
-use node::api::Reply;
-use service::kv::scan::WalkReply;
-use service::kv::{Answer, Outcome};
+use base::ConnId;
 
 impl Resp {
     /// Takes note of what a connection holds now.
@@ -114,27 +111,4 @@ pub(super) fn may_be_taken_back(spec: &Spec, want: &Want) -> bool {
         Want::Scan { .. } | Want::Keys { .. } | Want::Count | Want::Any | Want::Status(_) => true,
         Want::Exec(_) | Want::Watch { .. } | Want::Plain | Want::Done => false,
     }
-}
-
-/// About how many bytes an answer takes while it waits.
-pub(super) fn weight(result: &Result<Reply, Failure>) -> usize {
-    const ITSELF: usize = 64;
-    let bytes = match result {
-        Ok(Reply::Kv(Outcome::Answers(answers))) => answers.iter().map(answer_weight).sum(),
-        Ok(Reply::Walk(WalkReply::Page { found, .. })) => {
-            let size = |value: &Bytes| value.len() + ITSELF;
-            found.iter().map(|it| size(&it.key) + it.value.as_ref().map_or(0, size)).sum()
-        }
-        _ => 0,
-    };
-    ITSELF + bytes
-}
-
-fn answer_weight(answer: &Answer) -> usize {
-    let inside = match answer {
-        Answer::Bytes(bytes) => bytes.len(),
-        Answer::List(answers) => answers.iter().map(answer_weight).sum(),
-        _ => 0,
-    };
-    std::mem::size_of::<Answer>() + inside
 }

@@ -142,7 +142,7 @@ impl Slot {
         match &self.body {
             Body::Written(reply) => reply.len(),
             Body::Waiting(want) => want.weight(),
-            Body::Answered(want, result) => want.weight() + memory::weight(result),
+            Body::Answered(want, result) => want.weight() + node::api::weight(result),
         }
     }
 

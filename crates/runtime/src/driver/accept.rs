@@ -5,47 +5,35 @@
 //! one, whoever waits there is served once a descriptor is free, and everyone inside is served
 //! meanwhile.
 
+use super::seldom::Seldom;
 use base::NodeId;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PAUSE: Duration = Duration::from_millis(100);
-/// It is told again after so long.
-const REPEAT_AFTER: Duration = Duration::from_secs(60);
 
 /// The trouble of one listener.
 pub(super) struct Trouble {
     node: NodeId,
     /// "a client", "a peer".
     who: &'static str,
-    told: Option<Instant>,
-    untold: u64,
+    seldom: Seldom,
 }
 
 impl Trouble {
     pub(super) fn new(node: NodeId, who: &'static str) -> Trouble {
-        Trouble { node, who, told: None, untold: 0 }
+        Trouble { node, who, seldom: Seldom::default() }
     }
 
     /// A connection could not be accepted: says so now and then, and waits.
     pub(super) async fn pause(&mut self, error: &io::Error) {
-        if let Some(tries) = self.tell() {
+        if let Some(tries) = self.seldom.due() {
             tracing::warn!(
                 node = %self.node, %error, tries,
                 "{} could not be accepted and waits; {}", self.who, advice(error)
             );
         }
         tokio::time::sleep(PAUSE).await;
-    }
-
-    /// How many failed tries there were since this was last told, if it is time to tell.
-    fn tell(&mut self) -> Option<u64> {
-        self.untold += 1;
-        if self.told.is_some_and(|told| told.elapsed() < REPEAT_AFTER) {
-            return None;
-        }
-        self.told = Some(Instant::now());
-        Some(std::mem::take(&mut self.untold))
     }
 }
 
@@ -57,19 +45,5 @@ fn advice(error: &io::Error) -> &'static str {
         }
         Some(Errno::NFILE) => "this machine has no file descriptor left",
         _ => "it is tried again",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_same_trouble_is_told_once_a_minute() {
-        let mut trouble = Trouble::new(NodeId(1), "a client");
-        assert_eq!(trouble.tell(), Some(1));
-        assert_eq!((trouble.tell(), trouble.tell()), (None, None));
-        trouble.told = Instant::now().checked_sub(REPEAT_AFTER);
-        assert_eq!(trouble.tell(), Some(3));
     }
 }

@@ -9,7 +9,7 @@
 //! again, and a message that waits for minutes helps nobody.
 
 use super::accept;
-use super::{Core, READ_BYTES, Shared};
+use super::{Core, Inputs, READ_BYTES, Shared};
 use crate::clock::entropy;
 use crate::cluster::LinkStatus;
 use crate::queue::SendQueue;
@@ -54,6 +54,8 @@ pub(super) struct Link {
     /// While the link is up.
     write: RefCell<Option<OwnedWriteHalf>>,
     blocked: Cell<bool>,
+    /// What the node was last told about the queue.
+    backlog: Cell<usize>,
     /// Its queue was too full: to be dropped.
     overflowed: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -156,6 +158,7 @@ impl Shared {
             queue: RefCell::new(SendQueue::new(bytes_max)),
             write: RefCell::default(),
             blocked: Cell::new(false),
+            backlog: Cell::new(0),
             overflowed: Cell::new(false),
             waker: RefCell::default(),
             trouble: RefCell::new("not connected yet".into()),
@@ -254,6 +257,7 @@ impl Shared {
 
     fn down(&self, core: &mut Core, link: &Link) {
         link.queue.borrow_mut().clear();
+        self.tell_backlog(&mut core.inputs, link);
         if link.write.borrow_mut().take().is_some() && link.kind == LinkKind::Normal {
             core.inputs.own.push(Input::PeerDown(link.peer));
             self.wake.notify_one();
@@ -290,6 +294,7 @@ impl Shared {
             if let Err(error) = self.flush(link) {
                 return Poll::Ready(Trouble::away(format!("sending: {error}")));
             }
+            self.tell_backlog(&mut core.inputs, link);
         }
         // The other side says nothing here, unless it is sorry.
         let mut buffer = ReadBuf::new(&mut core.scratch[..frame::HANDSHAKE_BODY_MAX]);
@@ -339,6 +344,17 @@ impl Shared {
                 link.blocked.set(true); // Its task meets the same error and ends the link.
                 link.wake();
             }
+            self.tell_backlog(&mut core.inputs, link);
+        }
+    }
+
+    /// Tells the node how much a link's queue holds, if that has changed.
+    fn tell_backlog(&self, inputs: &mut Inputs, link: &Link) {
+        let bytes = link.queue.borrow().bytes();
+        if link.backlog.replace(bytes) != bytes {
+            let bulk = link.kind == LinkKind::Bulk;
+            inputs.own.push(Input::Backlog { peer: link.peer, bulk, bytes });
+            self.wake.notify_one();
         }
     }
 
@@ -414,7 +430,9 @@ impl Shared {
                 let node = self.world.node;
                 if refused {
                     self.world.metrics.links_refused.one();
-                    tracing::warn!(%node, %address, "a peer was not let in: {text}");
+                    if let Some(times) = self.core.borrow_mut().strangers.due() {
+                        tracing::warn!(%node, %address, times, "a peer was not let in: {text}");
+                    }
                 } else {
                     tracing::debug!(%node, %address, "a peer left: {text}");
                 }

@@ -34,6 +34,7 @@ mod accept;
 mod calls;
 mod conns;
 mod links;
+mod seldom;
 
 use crate::clock::Clock;
 use crate::cluster::{Command, LinkStatus};
@@ -47,6 +48,7 @@ use conns::Conn;
 use links::{Incoming, Link};
 use node::api::{FromConn, Gateway, Status};
 use node::{Effect, Input, Node};
+use seldom::Seldom;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -129,6 +131,8 @@ struct Core {
     incoming: BTreeMap<(NodeId, LinkKind), Incoming>,
     /// Connections on the peer port that have proved nothing yet.
     handshakes: usize,
+    /// Strangers on the peer port that were refused.
+    strangers: Seldom,
     scratch: Box<[u8]>,
     /// Shards led from here, with the term, as last looked at.
     led: BTreeSet<(ShardId, Term)>,
@@ -161,6 +165,7 @@ async fn drive(setup: Setup) -> Exit {
         links: BTreeMap::new(),
         incoming: BTreeMap::new(),
         handshakes: 0,
+        strangers: Seldom::default(),
         scratch: vec![0; READ_BYTES].into_boxed_slice(),
         led: BTreeSet::new(),
         exit: None,

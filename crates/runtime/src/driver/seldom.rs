@@ -1,0 +1,39 @@
+//! Things that strangers can make happen as often as they like, told of now and then.
+
+use std::time::{Duration, Instant};
+
+/// It is told again after so long.
+const REPEAT_AFTER: Duration = Duration::from_secs(60);
+
+/// When something was last told of.
+#[derive(Debug, Default)]
+pub(super) struct Seldom {
+    told: Option<Instant>,
+    untold: u64,
+}
+
+impl Seldom {
+    /// It happened. If it is time to say so: how often it has since that was last said.
+    pub(super) fn due(&mut self) -> Option<u64> {
+        self.untold += 1;
+        if self.told.is_some_and(|told| told.elapsed() < REPEAT_AFTER) {
+            return None;
+        }
+        self.told = Some(Instant::now());
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_is_told_once_a_minute_with_how_often_it_happened() {
+        let mut seldom = Seldom::default();
+        assert_eq!(seldom.due(), Some(1));
+        assert_eq!((seldom.due(), seldom.due()), (None, None));
+        seldom.told = Instant::now().checked_sub(REPEAT_AFTER);
+        assert_eq!(seldom.due(), Some(3));
+    }
+}
