@@ -40,13 +40,18 @@ impl Node {
         }
         let own = self.own_record();
         if meta.leads() && self.map.nodes.is_empty() {
-            let command = self.first_map();
-            self.propose_own(META, &Command::Meta(command));
+            self.propose_first_map();
         } else if !self.map.nodes.is_empty()
             && self.map.nodes.get(&self.core.me).is_none_or(|r| differs(r, &own))
         {
             self.ask_meta(Call::Register(own));
         }
+    }
+
+    /// A second one changes nothing.
+    pub(crate) fn propose_first_map(&mut self) {
+        let command = self.first_map();
+        self.propose_own(META, &Command::Meta(command));
     }
 
     fn own_record(&self) -> NodeRecord {

@@ -640,6 +640,10 @@ impl Node {
         if self.core.disk_full && grows {
             return self.core.reply(origin, Err(Failure::NotDone(NotDone::DiskFull)));
         }
+        if matches!(call, Call::NodeReplace { .. }) && self.map.nodes.is_empty() {
+            // An operator may be faster than the first map, without which no node is known.
+            self.propose_first_map();
+        }
         let shard = self.shards.get_mut(&id).expect("the caller found it");
         match call {
             Call::Kv(batch) if batch.writes() => shard.propose(origin, &Command::Kv(batch)),

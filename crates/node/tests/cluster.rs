@@ -385,6 +385,36 @@ fn a_lost_disk_is_refused_under_its_old_name_and_joins_anew_once_it_is_replaced(
     }
 }
 
+/// The third founder's machine was lost before it ever started: the other two have a quorum, and a
+/// fresh directory takes its place.
+#[test]
+fn a_founder_that_never_came_is_replaced() {
+    let options = Options::default();
+    let mut cluster = Cluster::new(3, &options);
+    let (lost, fresh) = (NodeId(3), Incarnation(999));
+    cluster.hosts.remove(&lost);
+    cluster.events.retain(|_, (to, _)| *to != lost);
+    cluster.cut.insert(lost);
+    cluster.set(1, "k", "v");
+    cluster.run_until(cluster.now + 1000 * MILLISECOND);
+
+    let replaced = cluster.call(1, Call::NodeReplace { node: lost, incarnation: fresh });
+    assert!(replaced.is_ok(), "{replaced:?}");
+    let members = (1..=3).map(|n| (NodeId(n), format!("node{n}:1"))).collect();
+    cluster.start(lost, fresh, false, &members, &options);
+    cluster.cut.clear();
+    cluster.run_until(cluster.now + 10_000 * MILLISECOND);
+
+    let leader = cluster.leader();
+    let status = cluster.hosts[&leader].node.status(time(cluster.now));
+    let kv = &status.shards[1];
+    let parts: Vec<_> =
+        kv.replicas.iter().map(|(id, node, part, _)| (id.0, node.0, *part)).collect();
+    assert!(parts.contains(&(fresh.0, 3, "voter")) && parts.len() == 3, "{parts:?}");
+    let first = cluster.hosts[&leader].node.admits(ClusterId(7), lost, Incarnation(103));
+    assert!(first.is_err(), "the directory that never came is too late");
+}
+
 #[test]
 fn a_request_whose_client_was_told_not_done_goes_nowhere_any_more() {
     let mut cluster = Cluster::new(3, &Options::default());

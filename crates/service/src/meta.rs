@@ -147,7 +147,7 @@ pub struct ClusterMap {
     pub nodes: BTreeMap<NodeId, NodeRecord>,
     /// Its shards.
     pub shards: BTreeMap<ShardId, ShardRecord>,
-    /// Lives of data directories that were replaced.
+    /// Lives of data directories that were replaced; 0 for a founder that never came.
     pub dead: BTreeSet<(NodeId, Incarnation)>,
 }
 
@@ -277,11 +277,11 @@ impl ClusterMap {
         if self.dead.contains(&(node, incarnation)) {
             return Err(Answer::DeadIncarnation { node, pinned });
         }
-        if pinned != Incarnation(0) {
-            self.dead.insert((node, pinned));
-            let row = encoded(|out| out.u64(pinned.0));
-            changes.push(Change::Put(place(TAG_DEAD, &[node.0, pinned.0]), row));
-        }
+        // Of a node that never came, it is the founder it would have been (0): its replicas, too,
+        // must make way for fresh ones.
+        self.dead.insert((node, pinned));
+        let row = encoded(|out| out.u64(pinned.0));
+        changes.push(Change::Put(place(TAG_DEAD, &[node.0, pinned.0]), row));
         let record = NodeRecord { incarnation, ..known.clone() };
         self.put_node(record, changes);
         Ok(())

@@ -102,6 +102,17 @@ fn a_replaced_directory_never_comes_back() {
 }
 
 #[test]
+fn a_founder_that_never_came_can_be_replaced_and_its_first_directory_is_too_late() {
+    let mut cluster = Cluster::of_three();
+    let (node, pinned) = (NodeId(3), Incarnation(32));
+    let replace = Command::Replace { node, incarnation: pinned };
+    assert_eq!(cluster.apply(&replace), Answer::Done);
+    assert!(cluster.map.dead.contains(&(node, Incarnation(0))), "its replicas are replaced too");
+    assert_eq!(cluster.apply(&register(3, 31, 1)), Answer::OtherIncarnation { node, pinned });
+    assert_eq!(cluster.apply(&register(3, 32, 1)), Answer::Done);
+}
+
+#[test]
 fn the_apply_level_rises_with_the_last_node_and_never_sinks() {
     let mut cluster = Cluster::of_three();
     cluster.apply(&register(1, 11, 2));

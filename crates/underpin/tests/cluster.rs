@@ -186,6 +186,19 @@ impl Servers {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+
+    /// Waits until every shard has three voters.
+    fn until_all_vote(&self) {
+        self.until(&["status", "-o", "json"], |status| {
+            let status: Value = serde_json::from_str(status).unwrap();
+            let shards = status["shards"].as_array().unwrap();
+            shards.iter().all(|shard| {
+                let replicas = shard["replicas"].as_array().unwrap();
+                let voters = replicas.iter().filter(|replica| replica["part"] == "voter").count();
+                replicas.is_empty() || (replicas.len() == 3 && voters == 3)
+            })
+        });
+    }
 }
 
 #[test]
@@ -225,15 +238,27 @@ fn a_damaged_node_is_rebuilt_under_a_new_incarnation() {
     let third = format!("127.0.0.1:{}", servers.ports[2][0]);
     servers.until(&["kv", "get", "hello", "--endpoint", &third], |value| value == "world");
     // Once it has caught up it is a voter again.
-    servers.until(&["status", "-o", "json"], |status| {
-        let status: Value = serde_json::from_str(status).unwrap();
-        let shards = status["shards"].as_array().unwrap();
-        shards.iter().all(|shard| {
-            let replicas = shard["replicas"].as_array().unwrap();
-            let voters = replicas.iter().filter(|replica| replica["part"] == "voter").count();
-            replicas.is_empty() || (replicas.len() == 3 && voters == 3)
-        })
-    });
+    servers.until_all_vote();
+    for running in [one, two, three] {
+        assert_eq!(running.terminate(), Some(0));
+    }
+}
+
+/// The third founder never started, and its directory is lost.
+#[test]
+fn a_founder_that_never_started_is_replaced() {
+    let servers = Servers::new("founder");
+    for node in 1..=2 {
+        assert!(servers.configured(node, &["format"]).status.success());
+    }
+    let (one, two) = (servers.serve(1), servers.serve(2));
+    servers.until(&["kv", "put", "hello", "world"], |_| true);
+    let replaced = servers.configured(3, &["node", "replace"]);
+    assert!(replaced.status.success(), "{replaced:?}");
+    let three = servers.serve(3);
+    let third = format!("127.0.0.1:{}", servers.ports[2][0]);
+    servers.until(&["kv", "get", "hello", "--endpoint", &third], |value| value == "world");
+    servers.until_all_vote();
     for running in [one, two, three] {
         assert_eq!(running.terminate(), Some(0));
     }
