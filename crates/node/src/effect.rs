@@ -105,6 +105,14 @@ pub enum Effect {
         /// The body of one frame.
         body: Bytes,
     },
+    /// What a peer sent can't be read: end the links that it sends on. It may come again; Raft
+    /// makes up for what is lost.
+    Unreadable {
+        /// The peer.
+        from: NodeId,
+        /// What was seen.
+        text: String,
+    },
     /// An answer for one of this node's connections.
     Answer(Answer),
     /// A push for one of this node's connections.

@@ -305,10 +305,7 @@ impl Node {
             Input::Backlog { peer, bulk, bytes } => self.core.outbox.told(peer, bulk, bytes),
             Input::Peer(from, body) => match Message::decode(body) {
                 Ok(message) => self.message(from, message),
-                Err(error) => {
-                    let text = format!("message from {from}: {error}");
-                    tracing::error!(node = %self.core.me, peer = %from, "{text}");
-                }
+                Err(error) => self.unreadable(from, error.to_string()),
             },
             Input::Logged { ticket } => self.logged(ticket),
             Input::DiskFull(full) => self.core.disk_full = full,
@@ -503,10 +500,14 @@ impl Node {
         let whole = self.parts.remove(&(from, request)).unwrap_or_default();
         match Message::decode(whole.freeze()) {
             Ok(message @ Message::Answered(_)) => self.message(from, message),
-            other => {
-                tracing::error!(node = %self.core.me, peer = %from, "parts of an answer: {other:?}");
-            }
+            Ok(_) => self.unreadable(from, "parts of something that is no answer".into()),
+            Err(error) => self.unreadable(from, format!("parts of an answer: {error}")),
         }
+    }
+
+    /// A peer of our version never sends this, so its links are not to be trusted further.
+    fn unreadable(&mut self, from: NodeId, text: String) {
+        self.core.effects.push(Effect::Unreadable { from, text });
     }
 
     fn link_down(&mut self, node: NodeId) {

@@ -131,6 +131,7 @@ impl Cluster {
             Effect::Push(_) | Effect::Compact { .. } | Effect::Garbage(_) | Effect::Peers(_) => {}
             Effect::Stopped => {}
             Effect::Fatal(message) => panic!("{id}: {message}"),
+            Effect::Unreadable { from, text } => panic!("{id}: from {from}: {text}"),
         }
     }
 
@@ -451,4 +452,20 @@ fn a_request_whose_client_was_told_not_done_goes_nowhere_any_more() {
     });
     let forwarded: Vec<String> = sent.filter(|text| text.starts_with("Forward")).collect();
     assert!(forwarded.is_empty(), "{forwarded:?}");
+}
+
+#[test]
+fn a_message_that_can_not_be_read_ends_its_link() {
+    let mut cluster = Cluster::new(3, &Options::default());
+    let host = cluster.hosts.get_mut(&NodeId(1)).unwrap();
+    for wrong in [&b""[..], b"\xff", b"\x04\x01"] {
+        let mut effects = Vec::new();
+        let input = Input::Peer(NodeId(2), Bytes::copy_from_slice(wrong));
+        host.node.step(time(0), input, &mut effects);
+        let from = |effect: &Effect| match effect {
+            Effect::Unreadable { from, .. } => Some(*from),
+            _ => None,
+        };
+        assert_eq!(effects.iter().find_map(from), Some(NodeId(2)), "{wrong:?}");
+    }
 }

@@ -122,6 +122,8 @@ pub struct Metrics {
     pub peer_messages_sent: Counter,
     /// Messages for peers that were dropped, since their link was down.
     pub peer_messages_dropped: Counter,
+    /// Messages from peers that could not be read; their links were ended.
+    pub peer_messages_unreadable: Counter,
     /// Outgoing links that are up now.
     pub links_up: Gauge,
     /// Links that came up.

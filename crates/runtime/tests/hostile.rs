@@ -4,12 +4,14 @@
 
 mod common;
 
-use base::{NodeId, Random};
+use base::{ClusterId, Incarnation, NodeId, Random};
+use bytes::BytesMut;
 use common::{Client, Trio, until};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 use underpin_runtime::{Bind, Limits, StartError, start};
+use wire::peer::{Handshake, Hello, Kind, LinkKind, Step, frame};
 
 fn peer_address(trio: &Trio, id: u64) -> SocketAddr {
     trio.servers[&NodeId(id)].peer_address()
@@ -44,6 +46,59 @@ fn noise_on_the_peer_port_is_closed_and_the_cluster_goes_on() {
     }
     assert_eq!(client.ask("get k"), "v");
     assert_eq!(trio.servers[&NodeId(1)].metrics().links_up.get(), 4);
+}
+
+/// Dials node 1 as node 3, which it can prove: it knows the secret.
+fn pretend(trio: &Trio) -> TcpStream {
+    let mut stream = TcpStream::connect(peer_address(trio, 1)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+    let hello = Hello {
+        protocol: (1, 1),
+        cluster: ClusterId(7),
+        node: NodeId(3),
+        incarnation: Incarnation(103),
+        link: LinkKind::Bulk,
+        nonce: [7; 32],
+    };
+    let (mut out, mut input) = (BytesMut::new(), BytesMut::new());
+    let mut machine = Handshake::dial(hello, trio.secret(), NodeId(1), &mut out);
+    loop {
+        stream.write_all(&out.split()).unwrap();
+        if let Some(frame) = frame::decode(&mut input, frame::HANDSHAKE_BODY_MAX).unwrap() {
+            if machine.receive(frame, &mut out).unwrap() != Step::Waiting {
+                machine.admit(&mut out);
+                stream.write_all(&out).unwrap();
+                return stream;
+            }
+            continue;
+        }
+        let mut bytes = [0; 2048];
+        let count = stream.read(&mut bytes).unwrap();
+        assert!(count > 0, "node 1 did not let node 3 in");
+        input.extend_from_slice(&bytes[..count]);
+    }
+}
+
+/// A peer of a version that does not go with ours, say: what it sends ends its links, each time, and
+/// the real one's come back by themselves.
+#[test]
+fn a_peer_whose_message_can_not_be_read_loses_its_links_and_dials_again() {
+    let trio = Trio::start("unreadable");
+    let mut client = trio.client(NodeId(1));
+    client.ask_until("set k v", "[Done]");
+    until("all links", || trio.servers[&NodeId(3)].metrics().links_up.get() == 4);
+    let metrics = trio.servers[&NodeId(1)].metrics();
+    for times in 1..=3 {
+        let mut stream = pretend(&trio);
+        let mut message = BytesMut::new();
+        frame::encode(Kind::Message, b"\xffno message", &mut message);
+        stream.write_all(&message).unwrap();
+        assert!(closes(&mut stream, Duration::from_secs(8)));
+        assert_eq!(metrics.peer_messages_unreadable.get(), times);
+    }
+    until("the real links", || trio.servers[&NodeId(3)].metrics().links_up.get() == 4);
+    client.ask_until("set k w", "[Done]");
+    assert_eq!(client.ask("get k"), "w");
 }
 
 #[test]

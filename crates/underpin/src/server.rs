@@ -80,7 +80,7 @@ fn setup(config: &Config, clock: ClockTest) -> Result<Setup, Failed> {
         peer: Bind::Address(resolve(&config.peer)?),
         http: Bind::Address(resolve(&config.http)?),
         peers: config.peers.iter().map(|(node, peer)| (*node, peer.to_string())).collect(),
-        client_address: config.resp.to_string(),
+        client_address: config.resp_advertised.as_ref().map(Address::to_string).unwrap_or_default(),
         secret: config.secret.clone(),
         password: config.password.clone(),
         tuning: Tuning::of(config).within(descriptors::raise(), 1),

@@ -201,6 +201,11 @@ impl Page {
                 &metrics.peer_messages_dropped,
             ),
             (
+                "underpin_peer_unreadable_messages_total",
+                "Messages from peers that could not be read, and ended their links.",
+                &metrics.peer_messages_unreadable,
+            ),
+            (
                 "underpin_links_connected_total",
                 "Links to peers that came up.",
                 &metrics.links_connected,

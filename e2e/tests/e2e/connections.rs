@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::Duration;
-use underpin_e2e::cluster::{Cluster, Servers};
+use underpin_e2e::cluster::{self, Cluster, Servers};
 use underpin_e2e::resp::Conn;
 use underpin_e2e::wait;
 
@@ -80,4 +80,14 @@ fn without_a_descriptor_clients_wait_at_the_door_and_nothing_spins() {
     assert_eq!(&pong, b"+PONG\r\n");
     let told = process.log().matches("could not be accepted").count();
     assert_eq!(told, 1, "{}", process.log());
+}
+
+/// Behind a port mapping, or on all interfaces, a node can't know under which address it is reached.
+#[test]
+fn status_tells_the_address_that_clients_should_use() {
+    let servers = Servers::formatted(1).set("listen.resp_advertised=db1.example:7000").started();
+    wait::until("the advertised address", wait::READY, || {
+        let status = cluster::status(servers.addresses()[0])?;
+        (status["nodes"][0]["client_address"] == "db1.example:7000").then_some(())
+    });
 }

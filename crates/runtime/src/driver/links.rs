@@ -36,6 +36,8 @@ pub(crate) const PROTOCOL: (u16, u16) = (1, 1);
 
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// A link that lasted so long is dialed again without much of a pause.
+const STEADY_AFTER: Duration = Duration::from_secs(2);
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// The same trouble with a link is told again after so long.
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
@@ -177,11 +179,15 @@ impl Shared {
         loop {
             let trouble = match self.connect(&link).await {
                 Ok((read, write)) => {
-                    pause = PAUSE_MIN;
-                    told = None;
+                    let since = Instant::now();
                     self.up(&link, write);
                     let trouble = self.stay(&link, read).await;
                     self.down(&mut self.core.borrow_mut(), &link);
+                    // A link that the other side ends at once is no better than none.
+                    if since.elapsed() >= STEADY_AFTER {
+                        pause = PAUSE_MIN;
+                        told = None;
+                    }
                     trouble
                 }
                 Err(trouble) => trouble,
@@ -463,6 +469,19 @@ impl Shared {
         let key = (peer.node, peer.link);
         if core.incoming.get(&key).is_some_and(|incoming| incoming.number == number) {
             core.incoming.remove(&key);
+        }
+    }
+
+    /// Ends the links that a peer sends on, since what it said can't be read.
+    pub(super) fn end_incoming(&self, core: &mut Core, from: NodeId, text: &str) {
+        self.world.metrics.peer_messages_unreadable.one();
+        core.incoming.retain(|(peer, _), _| *peer != from);
+        if let Some(times) = core.unreadable.due() {
+            tracing::error!(
+                node = %self.world.node, peer = %from, times,
+                "a peer sent what can't be read, and its links were ended: {text}; do both run \
+                 versions that go together?"
+            );
         }
     }
 

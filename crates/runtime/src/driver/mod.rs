@@ -133,6 +133,8 @@ struct Core {
     handshakes: usize,
     /// Strangers on the peer port that were refused.
     strangers: Seldom,
+    /// Messages that could not be read.
+    unreadable: Seldom,
     scratch: Box<[u8]>,
     /// Shards led from here, with the term, as last looked at.
     led: BTreeSet<(ShardId, Term)>,
@@ -166,6 +168,7 @@ async fn drive(setup: Setup) -> Exit {
         incoming: BTreeMap::new(),
         handshakes: 0,
         strangers: Seldom::default(),
+        unreadable: Seldom::default(),
         scratch: vec![0; READ_BYTES].into_boxed_slice(),
         led: BTreeSet::new(),
         exit: None,
@@ -281,6 +284,7 @@ impl Shared {
                     core.helpers.log(ticket, records);
                 }
                 Effect::Peer { to, bulk, body } => self.send(core, to, bulk, body),
+                Effect::Unreadable { from, text } => self.end_incoming(core, from, &text),
                 Effect::Answer(answer) => self.answer(core, now, answer),
                 // Nothing that a client can ask for pushes anything yet.
                 Effect::Push(push) => {

@@ -316,6 +316,9 @@ impl World<'_> {
                 let down = self.random.faults.below(self.profile.down_ns_max) + 1;
                 self.end(number, End::Killed, Some(down));
             }
+            Effect::Unreadable { from, text } => {
+                self.violated(format!("n{} can't read what {from} sent: {text}", number + 1));
+            }
             Effect::Fatal(message) => {
                 self.violated(format!("n{} can't go on: {message}", number + 1));
             }

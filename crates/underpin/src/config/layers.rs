@@ -229,7 +229,8 @@ impl Loaded {
     pub fn config(&self) -> Result<Config, Vec<Problem>> {
         let mut problems = Vec::new();
         for (setting, value) in self.settings() {
-            let optional = setting.section == "auth";
+            let optional =
+                setting.section == "auth" || setting.full_name == "listen.resp_advertised";
             if value.is_none() && !optional {
                 problems.push(self.missing(setting));
             }
@@ -250,6 +251,8 @@ impl Loaded {
         let secret = self.secret(&mut problems);
         let password = self.password(&mut problems);
         self.check_exposure(password.is_some(), &mut problems);
+        let resp_advertised = self.advertised(&mut problems);
+        self.check_peers(&mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -257,6 +260,7 @@ impl Loaded {
             node,
             data: self.path("node.data").expect("checked above"),
             resp: self.address("listen.resp"),
+            resp_advertised,
             peer: self.address("listen.peer"),
             http: self.address("listen.http"),
             cluster: ClusterId(self.cluster()),
@@ -290,8 +294,9 @@ impl Loaded {
         }
     }
 
-    /// Everyone who reaches the port may read and write everything, so without a password only
-    /// this machine reaches it.
+    /// Everyone who reaches the port for clients may read and write everything, so without a password
+    /// only this machine reaches it. HTTP shows less and has no password: somebody must have said
+    /// that everyone may see it.
     fn check_exposure(&self, password: bool, problems: &mut Vec<Problem>) {
         let address = self.address("listen.resp");
         if !address.is_loopback() && !password {
@@ -302,6 +307,52 @@ impl Loaded {
                 ),
                 "set `auth.password` or `auth.password_file`, or listen on 127.0.0.1".into(),
             ));
+        }
+        let http = self.address("listen.http");
+        if !http.is_loopback() && self.text("listen.http_open_to") != "anyone" {
+            problems.push(self.about(
+                "listen.http",
+                format!(
+                    "`listen.http` is {http}, which other machines reach, and HTTP asks for no \
+                     password"
+                ),
+                "set `listen.http_open_to` to \"anyone\" if whoever reaches it may see metrics and \
+                 health, or listen on 127.0.0.1"
+                    .into(),
+            ));
+        }
+    }
+
+    /// What others are told of `listen.resp`, if it is something to connect to.
+    fn advertised(&self, problems: &mut Vec<Problem>) -> Option<Address> {
+        let name = "listen.resp_advertised";
+        let Some((Value::Address(address), _)) = self.values.get(name) else {
+            let listening = self.address("listen.resp");
+            return (!listening.is_unspecified()).then_some(listening);
+        };
+        if address.is_unspecified() || address.port == 0 {
+            problems.push(
+                self.about(
+                    name,
+                    format!("`{name}` is {address}, which nobody can connect to"),
+                    "give the name or address, and the port, under which clients reach this node"
+                        .into(),
+                ),
+            );
+        }
+        Some(address.clone())
+    }
+
+    fn check_peers(&self, problems: &mut Vec<Problem>) {
+        for (node, address) in self.peers() {
+            if address.is_unspecified() {
+                problems.push(self.about(
+                    "cluster.peers",
+                    format!("`cluster.peers` has {address} for node {node}, which nobody can reach"),
+                    "give the address under which the others reach it; 0.0.0.0 is for `listen.peer`"
+                        .into(),
+                ));
+            }
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Where Redis clients connect.
     pub resp: Address,
+    /// Where Redis clients reach it, as others are told; `None` if nobody can say.
+    pub resp_advertised: Option<Address>,
     /// Where the other nodes connect.
     pub peer: Address,
     /// Health and metrics.
@@ -72,10 +74,18 @@ impl Config {
         let names =
             [("listen.resp", &self.resp), ("listen.peer", &self.peer), ("listen.http", &self.http)];
         let open = names.iter().filter(|(_, address)| !address.is_loopback());
-        open.map(|(name, address)| {
+        let mut warnings: Vec<String> = open.map(|(name, address)| {
             format!("`{name}` is {address}, which other machines reach, and without TLS whoever is in between can read and change what passes")
         })
-        .collect()
+        .collect();
+        if self.resp_advertised.is_none() {
+            warnings.push(format!(
+                "`listen.resp` is {}, which is no address to connect to: set \
+                 `listen.resp_advertised`, so that status can say where clients reach this node",
+                self.resp
+            ));
+        }
+        warnings
     }
 }
 

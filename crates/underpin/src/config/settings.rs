@@ -102,6 +102,17 @@ pub const SETTINGS: &[Setting] = &[
         about: &["Redis clients connect here. Off loopback it needs [auth] password."],
     },
     Setting {
+        full_name: "listen.resp_advertised",
+        section: "listen",
+        key: "resp_advertised",
+        kind: Kind::Address,
+        default: "",
+        about: &[
+            "Where clients reach this node, as status tells them; `resp` if not set. Needed if that",
+            "is every interface (0.0.0.0), or behind a port mapping.",
+        ],
+    },
+    Setting {
         full_name: "listen.peer",
         section: "listen",
         key: "peer",
@@ -115,7 +126,18 @@ pub const SETTINGS: &[Setting] = &[
         key: "http",
         kind: Kind::Address,
         default: "127.0.0.1:7480",
-        about: &["/livez, /readyz and /metrics."],
+        about: &["/livez, /readyz and /metrics. Off loopback it needs `http_open_to`."],
+    },
+    Setting {
+        full_name: "listen.http_open_to",
+        section: "listen",
+        key: "http_open_to",
+        kind: Kind::Choice(&["loopback", "anyone"]),
+        default: "loopback",
+        about: &[
+            "HTTP asks for no password. It shows numbers and states, never data; whoever reaches it",
+            "may see them once this says so, and only then may `http` be off loopback.",
+        ],
     },
     Setting {
         full_name: "cluster.id",

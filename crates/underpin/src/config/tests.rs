@@ -214,7 +214,40 @@ fn off_loopback_without_a_password_is_refused_and_with_one_warned_about() {
     assert!(complaint.contains(":8:8"), "it points at the line: {complaint}");
 
     let folder = Folder::new("password", &format!("{open}[auth]\npassword = \"x\"\n"));
-    assert_eq!(folder.load().ok().unwrap().warnings().len(), 1);
+    let warnings = folder.load().ok().unwrap().warnings();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[1].contains("`listen.resp_advertised`"), "{warnings:?}");
+}
+
+#[test]
+fn http_off_loopback_needs_a_word_that_everyone_may_see_it() {
+    let open = format!("{MINIMAL}[listen]\nhttp = \"0.0.0.0:7480\"\n");
+    let complaint = Folder::new("http", &open).complaint();
+    assert!(complaint.contains("HTTP asks for no password"), "{complaint}");
+    assert!(complaint.contains("http_open_to"), "{complaint}");
+    let said = Folder::new("http-said", &format!("{open}http_open_to = \"anyone\"\n"));
+    assert_eq!(said.load().ok().unwrap().warnings().len(), 1);
+}
+
+#[test]
+fn what_is_advertised_is_something_to_connect_to() {
+    let listen = |line: &str| {
+        let listen = "[auth]\npassword = \"x\"\n[listen]\nresp = \"0.0.0.0:6379\"\n";
+        Folder::new("advertised", &format!("{MINIMAL}{listen}{line}\n"))
+    };
+    assert_eq!(listen("").load().ok().unwrap().resp_advertised, None, "nobody can say");
+    let config = listen("resp_advertised = \"db2.example:7000\"").load().ok().unwrap();
+    assert_eq!(config.resp_advertised.unwrap().to_string(), "db2.example:7000");
+    for wrong in ["0.0.0.0:6379", "[::]:6379", "db2.example:0"] {
+        let complaint = listen(&format!("resp_advertised = \"{wrong}\"")).complaint();
+        assert!(complaint.contains("which nobody can connect to"), "{complaint}");
+    }
+    let plain = Folder::new("plain", MINIMAL).load().ok().unwrap();
+    assert_eq!(plain.resp_advertised, Some(plain.resp));
+
+    let peers = MINIMAL.replace("db1:7400", "0.0.0.0:7400");
+    let complaint = Folder::new("peers", &peers).complaint();
+    assert!(complaint.contains("node 1, which nobody can reach"), "{complaint}");
 }
 
 #[test]

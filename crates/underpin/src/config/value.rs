@@ -35,6 +35,11 @@ impl Address {
             Err(_) => self.host == "localhost",
         }
     }
+
+    /// Whether it stands for every interface, so that nobody can connect to it under this name.
+    pub fn is_unspecified(&self) -> bool {
+        self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_unspecified())
+    }
 }
 
 impl fmt::Display for Address {
