@@ -207,6 +207,9 @@ fn take(options: &Options, sum: &Mutex<Sum>, report: &Report, started: Instant) 
             sum.failures.len()
         );
     }
+    if report.totals.unjudged > 0 {
+        println!("seed {}: {} histories were not judged", report.seed, report.totals.unjudged);
+    }
     let Some(violation) = &report.violation else { return true };
     // The same failure reads the same but for its numbers.
     let first = violation.lines().next().unwrap_or_default();

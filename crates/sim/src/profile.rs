@@ -143,7 +143,7 @@ impl Profile {
                 random.between(1, 2),
             ]
             .map(|count| count as usize),
-            registers: random.between(1, 6),
+            registers: random.between(1, 10),
             think_ns_max: log_between(random, 30 * MILLISECOND, 600 * MILLISECOND),
             patience_ns: log_between(random, 200 * MILLISECOND, 6 * SECOND),
             value_bytes_max: log_between(random, 1, 1024),

@@ -5,9 +5,16 @@
 //! operation that no return precedes, take it back when stuck, and never visit the same set of
 //! effects with the same value twice.
 //!
-//! An operation without an answer stays open: it may take effect at any later time, or never. Values
-//! are used once, which cuts the search down: an open write that nobody ever saw may be left out, and
-//! one that was seen took effect before the first who saw it had his answer.
+//! An operation without an answer stays open: it may take effect at any later time, or never. Clients
+//! that lose answers leave many of them, and each one doubles what a plain search has to try. Values
+//! are used once (but for zero, a missing key), which tames them:
+//!
+//! - What somebody saw did happen, before the first who saw it had his answer; it is open no more.
+//! - A write or exchange whose value nobody saw matters only to one who was told "it is not what you
+//!   think" ([`Kind::IsNot`]), and a delete only to him and to one who saw nothing. So these *spares*
+//!   are taken just before an operation that needs one, and of two alike the earlier: only how many
+//!   were used has to be remembered.
+//! - A value that somebody is still to see can't be replaced yet, since it never comes back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,100 +92,144 @@ pub enum Verdict {
 
 /// Judges the history of one register, which begins as zero.
 pub fn check(history: &[Op]) -> Verdict {
-    let ops = narrowed(history);
-    Search::new(&ops).run()
+    let (ops, spares) = sorted_out(history);
+    Search::new(ops, spares).run()
 }
 
-/// Leaves out open writes that nobody saw, and closes those that somebody did.
-fn narrowed(history: &[Op]) -> Vec<Op> {
-    let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
+/// Open operations that nobody saw happen, by the time they were asked for.
+#[derive(Debug, Default)]
+struct Spares {
+    writes: Vec<u64>,
+    deletes: Vec<u64>,
+    /// Exchanges by the value that they replace. It is replaced only once.
+    swaps: BTreeMap<u64, u64>,
+}
+
+/// The value after a spare write or exchange: one that nobody ever saw.
+const UNSEEN: u64 = u64::MAX;
+
+/// Closes open operations that somebody saw, and sets those apart that nobody did.
+fn sorted_out(history: &[Op]) -> (Vec<Op>, Spares) {
+    let seen = first_seen(history);
+    let (mut ops, mut spares) = (Vec::with_capacity(history.len()), Spares::default());
     for op in history {
-        if let Some(value) = op.kind.saw().filter(|_| op.returned != OPEN) {
-            let first = seen.entry(value).or_insert(OPEN);
-            *first = (*first).min(op.returned);
-        }
-    }
-    let denials = history.iter().filter(|op| matches!(op.kind, Kind::IsNot(_)));
-    let denied_last = denials.map(|op| op.returned).max().unwrap_or(0);
-    let mut ops: Vec<Op> = Vec::with_capacity(history.len());
-    for op in history {
-        let mut op = *op;
-        if op.returned == OPEN
-            && let Some(value) = op.kind.wrote().filter(|value| *value != 0)
-        {
-            // An open exchange may see a value without anybody knowing, so it keeps what it saw.
-            match seen.get(&value) {
-                Some(at) => op.returned = *at,
-                None if op.invoked < denied_last || saw_in_the_open(history, value) => {}
-                None => continue,
+        match op.kind {
+            _ if op.returned != OPEN => ops.push(*op),
+            Kind::Read(_) | Kind::IsNot(_) => {}
+            Kind::Write(0) => spares.deletes.push(op.invoked),
+            Kind::Write(value) | Kind::Cas { to: value, .. } if seen.contains_key(&value) => {
+                ops.push(Op { returned: seen[&value], ..*op });
+            }
+            Kind::Write(_) => spares.writes.push(op.invoked),
+            Kind::Cas { from, .. } => {
+                let earliest = spares.swaps.entry(from).or_insert(op.invoked);
+                *earliest = (*earliest).min(op.invoked);
             }
         }
-        ops.push(op);
     }
     ops.sort_by_key(|op| op.invoked);
-    ops
+    spares.writes.sort_unstable();
+    spares.deletes.sort_unstable();
+    (ops, spares)
 }
 
-fn saw_in_the_open(history: &[Op], value: u64) -> bool {
-    history.iter().any(|op| op.returned == OPEN && op.kind.saw() == Some(value))
+/// When each value was first known to have been there. An open exchange that happened saw one too.
+fn first_seen(history: &[Op]) -> BTreeMap<u64, u64> {
+    let by_value = |op: &&Op| op.returned == OPEN && op.kind.saw().is_some();
+    let open: BTreeMap<u64, u64> = history
+        .iter()
+        .filter(by_value)
+        .filter_map(|op| Some((op.kind.wrote()?, op.kind.saw()?)))
+        .collect();
+    let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
+    for op in history.iter().filter(|op| op.returned != OPEN) {
+        let mut next = op.kind.saw();
+        while let Some(value) = next {
+            let first = seen.entry(value).or_insert(OPEN);
+            let earlier = op.returned < *first;
+            *first = (*first).min(op.returned);
+            next = open.get(&value).copied().filter(|_| earlier);
+        }
+    }
+    seen
 }
 
 #[derive(Clone, Copy)]
 struct Node {
     op: usize,
     call: bool,
+    at: u64,
     prev: usize,
     next: usize,
 }
 
-struct Search<'a> {
-    ops: &'a [Op],
+/// What an operation takes before it, so that it can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Help {
+    None,
+    Swap,
+    Delete,
+    Write,
+}
+
+const HELPS: [Help; 4] = [Help::None, Help::Swap, Help::Delete, Help::Write];
+
+/// Everything that decides how a search may go on, but for the operations that are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct State {
+    value: u64,
+    /// How many spares are used.
+    deletes: usize,
+    writes: usize,
+}
+
+/// A step of the search: an operation, with its help, and the state before both.
+struct Step {
+    op: usize,
+    help: usize,
+    before: State,
+}
+
+struct Search {
+    ops: Vec<Op>,
+    spares: Spares,
+    /// How many operations that have no place yet saw a value.
+    unseen: BTreeMap<u64, usize>,
     /// Calls and returns in order of time, as a list; the first one is its head.
     nodes: Vec<Node>,
     call_of: Vec<usize>,
-    return_of: Vec<Option<usize>>,
+    return_of: Vec<usize>,
     marks: Vec<u128>,
-    /// Operations that returned and have no place yet.
-    owed: usize,
     furthest: usize,
-    deepest: u64,
+    deepest: usize,
 }
 
-impl<'a> Search<'a> {
-    fn new(ops: &'a [Op]) -> Search<'a> {
+impl Search {
+    fn new(ops: Vec<Op>, spares: Spares) -> Search {
         // At one moment calls come first: then two operations overlap rather than follow.
-        let mut moments: Vec<(u64, bool, usize)> = Vec::new();
-        for (op, it) in ops.iter().enumerate() {
-            moments.push((it.invoked, false, op));
-            if it.returned != OPEN {
-                moments.push((it.returned, true, op));
-            }
-        }
+        let calls = ops.iter().enumerate().map(|(op, it)| (it.invoked, false, op));
+        let returns = ops.iter().enumerate().map(|(op, it)| (it.returned, true, op));
+        let mut moments: Vec<(u64, bool, usize)> = calls.chain(returns).collect();
         moments.sort_unstable();
-        let mut nodes = vec![Node { op: usize::MAX, call: false, prev: 0, next: 0 }];
-        let mut call_of = vec![0; ops.len()];
-        let mut return_of = vec![None; ops.len()];
-        for (_, returns, op) in moments {
+        let mut nodes = vec![Node { op: usize::MAX, call: false, at: 0, prev: 0, next: 0 }];
+        let (mut call_of, mut return_of) = (vec![0; ops.len()], vec![0; ops.len()]);
+        for (at, returns, op) in moments {
             let place = nodes.len();
             nodes[place - 1].next = place;
-            nodes.push(Node { op, call: !returns, prev: place - 1, next: 0 });
+            nodes.push(Node { op, call: !returns, at, prev: place - 1, next: 0 });
             match returns {
-                true => return_of[op] = Some(place),
+                true => return_of[op] = place,
                 false => call_of[op] = place,
             }
         }
+        let mut unseen = BTreeMap::new();
+        for value in ops.iter().filter_map(|op| op.kind.saw()) {
+            *unseen.entry(value).or_insert(0) += 1;
+        }
         let mut random = base::Random::new(7);
         let marks = ops.iter().map(|_| u128::from(random.u64()) << 64 | u128::from(random.u64()));
-        Search {
-            marks: marks.collect(),
-            owed: return_of.iter().flatten().count(),
-            furthest: 0,
-            deepest: 0,
-            ops,
-            nodes,
-            call_of,
-            return_of,
-        }
+        let marks = marks.collect();
+        Search { marks, unseen, furthest: 0, deepest: 0, ops, spares, nodes, call_of, return_of }
     }
 
     fn unlink(&mut self, place: usize) {
@@ -199,57 +250,97 @@ impl<'a> Search<'a> {
 
     fn take(&mut self, op: usize) {
         self.unlink(self.call_of[op]);
-        if let Some(place) = self.return_of[op] {
-            self.unlink(place);
-            self.owed -= 1;
-        }
+        self.unlink(self.return_of[op]);
+        self.count(op, |count| count - 1);
     }
 
     fn put_back(&mut self, op: usize) {
-        if let Some(place) = self.return_of[op] {
-            self.relink(place);
-            self.owed += 1;
-        }
+        self.relink(self.return_of[op]);
         self.relink(self.call_of[op]);
+        self.count(op, |count| count + 1);
+    }
+
+    fn count(&mut self, op: usize, change: impl Fn(usize) -> usize) {
+        if let Some(count) = self.ops[op].kind.saw().and_then(|value| self.unseen.get_mut(&value)) {
+            *count = change(*count);
+        }
     }
 
     fn run(mut self) -> Verdict {
-        let (mut value, mut taken) = (0u64, 0u128);
-        let mut memory: BTreeSet<(u128, u64)> = BTreeSet::new();
-        let mut path: Vec<(usize, u64)> = Vec::new();
-        let mut place = self.nodes[0].next;
-        let mut steps = 0;
-        while self.owed > 0 {
-            steps += 1;
-            if steps > STEPS_MAX {
-                return Verdict::TooHard;
+        let (mut state, mut taken) = (State { value: 0, deletes: 0, writes: 0 }, 0u128);
+        let mut memory: BTreeSet<(u128, State)> = BTreeSet::new();
+        let mut path: Vec<Step> = Vec::new();
+        let (mut place, mut help) = (self.nodes[0].next, 0);
+        for _ in 0..STEPS_MAX {
+            if self.nodes[0].next == 0 {
+                return Verdict::Fine;
             }
-            let node = self.nodes[place];
-            if place != 0 && node.call {
-                let after = self.ops[node.op].kind.apply(value);
-                if let Some(after) = after
-                    && memory.insert((taken ^ self.marks[node.op], after))
+            let Node { op, call, next, .. } = self.nodes[place];
+            if place != 0 && call {
+                if help == HELPS.len() {
+                    (place, help) = (next, 0);
+                } else if let Some(after) = self.after(place, HELPS[help], state)
+                    && memory.insert((taken ^ self.marks[op], after))
                 {
-                    path.push((node.op, value));
-                    (value, taken) = (after, taken ^ self.marks[node.op]);
-                    self.take(node.op);
-                    place = self.nodes[0].next;
+                    path.push(Step { op, help, before: state });
+                    (state, taken) = (after, taken ^ self.marks[op]);
+                    self.take(op);
+                    (place, help) = (self.nodes[0].next, 0);
                 } else {
-                    place = node.next;
+                    help += 1;
                 }
                 continue;
             }
-            if place != 0 && path.len() as u64 >= self.deepest {
-                (self.deepest, self.furthest) = (path.len() as u64, node.op);
+            if place != 0 && path.len() >= self.deepest {
+                (self.deepest, self.furthest) = (path.len(), op);
             }
-            let Some((op, before)) = path.pop() else {
+            let Some(step) = path.pop() else {
                 return Verdict::Impossible(self.around(self.furthest));
             };
-            self.put_back(op);
-            (value, taken) = (before, taken ^ self.marks[op]);
-            place = self.nodes[self.call_of[op]].next;
+            self.put_back(step.op);
+            (state, taken) = (step.before, taken ^ self.marks[step.op]);
+            (place, help) = (self.call_of[step.op], step.help + 1);
         }
-        Verdict::Fine
+        Verdict::TooHard
+    }
+
+    /// The state after the operation whose call is at `place`, with a spare before it, if both can
+    /// happen now and the spare does any good.
+    fn after(&self, place: usize, help: Help, state: State) -> Option<State> {
+        let kind = self.ops[self.nodes[place].op].kind;
+        let helped = match help {
+            Help::None => state,
+            _ if kind.apply(state.value).is_some() => return None,
+            Help::Swap => {
+                let asked = self.spares.swaps.get(&state.value)?;
+                self.is_due(place, *asked).then_some(State { value: UNSEEN, ..state })?
+            }
+            Help::Delete => {
+                let asked = self.spares.deletes.get(state.deletes)?;
+                let deletes = state.deletes + 1;
+                self.is_due(place, *asked).then_some(State { value: 0, deletes, ..state })?
+            }
+            Help::Write => {
+                let asked = self.spares.writes.get(state.writes)?;
+                let writes = state.writes + 1;
+                self.is_due(place, *asked).then_some(State { value: UNSEEN, writes, ..state })?
+            }
+        };
+        let value = kind.apply(helped.value)?;
+        // Who takes the value away may be the last to see it.
+        let own = usize::from(kind.saw() == Some(state.value));
+        let left = self.unseen.get(&state.value).copied().unwrap_or(0) - own;
+        let replaced = state.value != 0 && (value != state.value || help != Help::None);
+        (!replaced || left == 0).then_some(State { value, ..helped })
+    }
+
+    /// Whether something that was asked for then can happen before the next return.
+    fn is_due(&self, place: usize, asked: u64) -> bool {
+        let mut node = self.nodes[place];
+        while node.call {
+            node = self.nodes[node.next];
+        }
+        asked <= node.at
     }
 
     /// The operations that overlap the one that could not be placed, or came shortly before it.
@@ -343,6 +434,53 @@ mod tests {
         let (write, gone) = (op(Kind::Write(1), 0, 1), op(Kind::Read(0), 5, 6));
         passes(&[write, delete, gone]);
         fails(&[write, delete, gone, op(Kind::Write(2), 7, 8), op(Kind::Read(0), 9, 10)]);
+    }
+
+    /// Thirty clients lose the answers of all they ask for, while one goes on. What each of them did
+    /// or did not do is open to the end, and yet it is judged at once.
+    #[test]
+    fn many_lost_answers_are_no_obstacle() {
+        let mut history = Vec::new();
+        for round in 0..100 {
+            let at = round * 100;
+            let own = op(Kind::Write(1_000_000 + round), at, at + 1);
+            history.extend([own, op(Kind::Read(1_000_000 + round), at + 2, at + 3)]);
+            for lost in 0..10 {
+                let kind = match lost % 3 {
+                    0 => Kind::Write(2_000_000 + round * 10 + lost),
+                    1 => Kind::Write(0),
+                    _ => Kind::Cas { from: 1_000_000 + round, to: 3_000_000 + round * 10 + lost },
+                };
+                history.push(op(kind, at + 4, OPEN));
+            }
+            // Something has replaced the value; nobody knows what.
+            history.push(op(Kind::IsNot(1_000_000 + round), at + 5, at + 6));
+            history.push(op(Kind::Read(0), at + 7, at + 8));
+        }
+        passes(&history);
+        let last = history.len() - 1;
+        history[last].kind = Kind::Read(1_000_099);
+        fails(&history);
+    }
+
+    #[test]
+    fn a_spare_is_used_once_and_not_before_it_was_asked_for() {
+        let (write, open) = (op(Kind::Write(1), 0, 1), op(Kind::Write(0), 6, OPEN));
+        fails(&[write, op(Kind::Read(0), 4, 5), open]);
+        passes(&[write, open, op(Kind::Read(0), 4, 7)]);
+        let again = [op(Kind::Write(2), 10, 11), op(Kind::Read(0), 12, 13)];
+        fails(&[write, open, op(Kind::Read(0), 8, 9), again[0], again[1]]);
+        passes(&[write, open, op(Kind::Read(0), 8, 9), again[0], open, again[1]]);
+    }
+
+    #[test]
+    fn an_exchange_that_one_saw_shows_the_value_before_it() {
+        // Both exchanges and the write were lost, and the last value was seen.
+        let chain = |from, to| op(Kind::Cas { from, to }, 2, OPEN);
+        let write = op(Kind::Write(1), 0, OPEN);
+        passes(&[write, chain(1, 2), chain(2, 3), op(Kind::Read(3), 5, 6)]);
+        fails(&[write, chain(1, 2), chain(2, 3), op(Kind::Read(3), 5, 6), op(Kind::Read(1), 7, 8)]);
+        fails(&[write, chain(2, 3), op(Kind::Read(3), 5, 6)]);
     }
 
     /// Histories made by a real register with random delays pass; the same with one answer changed
