@@ -9,7 +9,8 @@
 //!    links break, clocks jump, disks crawl ([`profile`] draws which), while clients work.
 //! 2. *Peace*: everything is mended, and every node must serve writes within a bound, whatever is
 //!    unfinished must end, and all replicas must come to hold the same rows.
-//! 3. *Judgement*: what each client saw is checked by [`check`]: registers are linearizable,
+//! 3. *Judgement*: what each client saw is checked by [`check`]: registers are linearizable, sessions
+//!    keep their guarantees (also those that read the nearest replica, as far as they apply),
 //!    acknowledged increments counted once, keys that end neither early nor come back.
 //!
 //! Throughout, after every turn of a node, the invariants of Raft and of requests are looked at from

@@ -243,7 +243,7 @@ fn shown(totals: &Totals) -> String {
         "{:.0} s of their time, {} events, {} turns, {} messages ({} bulk), {} starts, {} faults, \
          {} leaders, {} entries, {} flushes, {} fetches; requests: {answered} answered, {not_done} \
          not done, {unknown} unknown; {} histories not judged; shard time: {carried} carried on, \
-         {all} by all clocks, {few} by a quorum's; keys: {} ended in time, {} early beside a step",
+         {all} by all clocks, {few} by a quorum's; keys: {} ended in time, {} early beside a step; pairs in sessions: {:?}",
         totals.time_ns as f64 / 1e9,
         totals.events,
         totals.turns,
@@ -257,6 +257,7 @@ fn shown(totals: &Totals) -> String {
         totals.fetches,
         totals.unjudged,
         totals.ends.ends,
-        totals.ends.excused
+        totals.ends.excused,
+        totals.session_pairs
     )
 }

@@ -102,6 +102,8 @@ pub struct Profile {
     pub down_ns_max: u64,
     /// Clients per kind of work: registers, counters, counters with sessions, expiring keys.
     pub clients: [usize; 4],
+    /// Clients that remember versions: so many that write, and as many that only read.
+    pub sessions: u64,
     /// Keys of registers.
     pub registers: u64,
     /// Longest pause of a client between two requests.
@@ -143,6 +145,7 @@ impl Profile {
                 random.between(1, 2),
             ]
             .map(|count| count as usize),
+            sessions: if random.chance(1, 2) { random.between(2, 3) } else { 0 },
             registers: random.between(1, 10),
             think_ns_max: log_between(random, 30 * MILLISECOND, 600 * MILLISECOND),
             patience_ns: log_between(random, 200 * MILLISECOND, 6 * SECOND),

@@ -3,3 +3,5 @@
 pub mod counter;
 pub mod expiry;
 pub mod linear;
+pub mod sequential;
+pub mod session;

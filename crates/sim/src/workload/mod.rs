@@ -9,12 +9,14 @@ mod counter;
 mod expiry;
 mod probe;
 mod register;
+mod session;
 
 pub use closer::Closer;
 
 use crate::check::counter::Increment;
 use crate::check::expiry::Spell;
 use crate::check::linear::Op;
+use crate::check::session::Session;
 use crate::profile::Profile;
 use base::{Bytes, ConnId, Random};
 use std::collections::BTreeMap;
@@ -36,6 +38,9 @@ pub enum Outcome {
 
 /// One client's part.
 pub trait Work {
+    /// It has a new connection.
+    fn connected(&mut self) {}
+
     /// The next request; none for now. In peace, what is not finished must be, and nothing new need
     /// begin.
     fn next(&mut self, now: u64, peace: bool, random: &mut Random) -> Option<Vec<Bytes>>;
@@ -78,6 +83,8 @@ pub struct Histories {
     pub exact: BTreeMap<u64, (Vec<Increment>, Option<u64>)>,
     /// Of each key that ends.
     pub spells: Vec<Vec<Spell>>,
+    /// Of clients that remember versions.
+    pub sessions: Vec<Session>,
 }
 
 /// A client.
@@ -128,6 +135,11 @@ impl Client {
         for number in 0..expiring as u64 {
             works.push((Box::new(expiry::Expiring::new(number)), None));
         }
+        for number in 0..profile.sessions {
+            let keys = profile.sessions;
+            works.push((Box::new(session::InSession::new(number, keys, false)), None));
+            works.push((Box::new(session::InSession::new(number, keys, true)), None));
+        }
         for node in 0..nodes {
             works.push((Box::new(probe::Probe::new(node as u64)), Some(node)));
         }
@@ -137,6 +149,7 @@ impl Client {
     /// It has a connection from now on.
     pub fn connected(&mut self, conn: ConnId) {
         self.conn = Some(conn);
+        self.work.connected();
         self.replies = Replies::default();
     }
 }

@@ -1,7 +1,7 @@
 //! How a run goes: faults, peace, and then everything must come right.
 
 use super::World;
-use crate::check::{counter, expiry, linear};
+use crate::check::{counter, expiry, linear, sequential, session};
 use crate::workload::{Client, Closer, Histories};
 use base::Index;
 use base::time::{MILLISECOND, SECOND};
@@ -177,7 +177,27 @@ impl World<'_> {
             }
         }
         self.judge_ends(&mut histories);
+        self.judge_sessions(&histories);
         self.histories = histories;
+    }
+
+    /// Sessions whose reads are all as strong as can be, and ones that read the nearest replica: these
+    /// may be late, but never go back nor see things out of order.
+    fn judge_sessions(&mut self, histories: &Histories) {
+        let sessions = &histories.sessions;
+        let verdicts = [
+            ("read your writes", session::read_your_writes(sessions)),
+            ("monotonic reads", session::monotonic_reads(sessions)),
+            ("monotonic writes", session::monotonic_writes(sessions)),
+            ("writes follow reads", session::writes_follow_reads(sessions)),
+            ("sequential", sequential::check(sessions)),
+        ];
+        for (number, (name, verdict)) in verdicts.into_iter().enumerate() {
+            match verdict {
+                Ok(pairs) => self.totals.session_pairs[number] += pairs,
+                Err(wrong) => self.violated(format!("{name}: {wrong}")),
+            }
+        }
     }
 
     /// Keys that end. A step makes up for a lag; one that no delay explains must come from clocks

@@ -147,6 +147,9 @@ pub struct Totals {
     pub unjudged: u64,
     /// Leaders who ran on with shard time, who stepped to all clocks, and to a quorum's.
     pub time_sources: [u64; 3],
+    /// Pairs of events that each guarantee of sessions had something to say about: read your writes,
+    /// monotonic reads, monotonic writes, writes follow reads, sequential.
+    pub session_pairs: [u64; 5],
     /// Keys that ended.
     pub ends: Judged,
     /// Nanoseconds of true time.
@@ -172,6 +175,9 @@ impl Totals {
         self.unjudged += other.unjudged;
         for (source, more) in self.time_sources.iter_mut().zip(other.time_sources) {
             *source += more;
+        }
+        for (pairs, more) in self.session_pairs.iter_mut().zip(other.session_pairs) {
+            *pairs += more;
         }
         self.ends.add(other.ends);
         self.time_ns += other.time_ns;
