@@ -243,7 +243,8 @@ fn shown(totals: &Totals) -> String {
         "{:.0} s of their time, {} events, {} turns, {} messages ({} bulk), {} starts, {} faults, \
          {} leaders, {} entries, {} flushes, {} fetches; requests: {answered} answered, {not_done} \
          not done, {unknown} unknown; {} histories not judged; shard time: {carried} carried on, \
-         {all} by all clocks, {few} by a quorum's; keys: {} ended in time, {} early beside a step; pairs in sessions: {:?}",
+         {all} by all clocks, {few} by a quorum's; keys: {} ended in time, {} early beside a step; pairs in sessions: {:?}; {} looks \
+         at accounts, {} walks",
         totals.time_ns as f64 / 1e9,
         totals.events,
         totals.turns,
@@ -258,6 +259,8 @@ fn shown(totals: &Totals) -> String {
         totals.unjudged,
         totals.ends.ends,
         totals.ends.excused,
-        totals.session_pairs
+        totals.session_pairs,
+        totals.looks,
+        totals.walks
     )
 }

@@ -104,6 +104,10 @@ pub struct Profile {
     pub clients: [usize; 4],
     /// Clients that remember versions: so many that write, and as many that only read.
     pub sessions: u64,
+    /// Clients of the bank.
+    pub bankers: u64,
+    /// Clients that walk over all keys.
+    pub scanners: u64,
     /// Keys of registers.
     pub registers: u64,
     /// Longest pause of a client between two requests.
@@ -146,6 +150,8 @@ impl Profile {
             ]
             .map(|count| count as usize),
             sessions: if random.chance(1, 2) { random.between(2, 3) } else { 0 },
+            bankers: if random.chance(1, 2) { random.between(2, 3) } else { 0 },
+            scanners: u64::from(random.chance(1, 2)),
             registers: random.between(1, 10),
             think_ns_max: log_between(random, 30 * MILLISECOND, 600 * MILLISECOND),
             patience_ns: log_between(random, 200 * MILLISECOND, 6 * SECOND),

@@ -32,6 +32,7 @@ fn a_few_worlds_hold_and_do_what_they_are_for() {
     assert!(sum.fetches > 100 && sum.outcomes.iter().all(|count| *count > 20), "{sum:?}");
     assert_eq!(sum.unjudged, 0, "{sum:?}");
     assert!(sum.session_pairs.iter().all(|pairs| *pairs > 100), "{sum:?}");
+    assert!(sum.looks > 100 && sum.walks > 10, "{sum:?}");
     assert!(sum.ends.ends > 150 && sum.ends.excused * 100 < sum.ends.ends, "{sum:?}");
 }
 

@@ -4,15 +4,18 @@
 //! run out of patience, come back on another node, and try again where that is safe. What it saw is
 //! written down in true time, and judged when the run is over (`crate::check`).
 
+mod bank;
 mod closer;
 mod counter;
 mod expiry;
 mod probe;
 mod register;
+mod scan;
 mod session;
 
 pub use closer::Closer;
 
+use crate::check::bank::Look;
 use crate::check::counter::Increment;
 use crate::check::expiry::Spell;
 use crate::check::linear::Op;
@@ -85,6 +88,10 @@ pub struct Histories {
     pub spells: Vec<Vec<Spell>>,
     /// Of clients that remember versions.
     pub sessions: Vec<Session>,
+    /// At the accounts of the bank.
+    pub looks: Vec<Look>,
+    /// Walks from beginning to end; none missed a key that stayed.
+    pub walks: u64,
 }
 
 /// A client.
@@ -139,6 +146,12 @@ impl Client {
             let keys = profile.sessions;
             works.push((Box::new(session::InSession::new(number, keys, false)), None));
             works.push((Box::new(session::InSession::new(number, keys, true)), None));
+        }
+        for _ in 0..profile.bankers {
+            works.push((Box::new(bank::Bank::new()), None));
+        }
+        for number in 0..profile.scanners {
+            works.push((Box::new(scan::Scanner::new(number)), None));
         }
         for node in 0..nodes {
             works.push((Box::new(probe::Probe::new(node as u64)), Some(node)));

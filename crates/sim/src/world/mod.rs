@@ -150,6 +150,10 @@ pub struct Totals {
     /// Pairs of events that each guarantee of sessions had something to say about: read your writes,
     /// monotonic reads, monotonic writes, writes follow reads, sequential.
     pub session_pairs: [u64; 5],
+    /// Looks at accounts between which money was moved.
+    pub looks: u64,
+    /// Walks over all keys.
+    pub walks: u64,
     /// Keys that ended.
     pub ends: Judged,
     /// Nanoseconds of true time.
@@ -179,6 +183,8 @@ impl Totals {
         for (pairs, more) in self.session_pairs.iter_mut().zip(other.session_pairs) {
             *pairs += more;
         }
+        self.looks += other.looks;
+        self.walks += other.walks;
         self.ends.add(other.ends);
         self.time_ns += other.time_ns;
     }
