@@ -1,9 +1,10 @@
 //! Known defects, played on purpose. Each must be found, or the checker sees nothing.
 
 use crate::campaign::{Tally, histories};
+use crate::checker::{Checker, Kind};
+use crate::history;
 use crate::log::{self, Defect, OWNER, STEPS};
 use crate::platter::{Image, Op, Plan};
-use crate::store::{self, Checker, Kind};
 use base::checksum::{crc32c, crc32c_append};
 use std::sync::Arc;
 
@@ -64,11 +65,11 @@ fn a_recovery_that_takes_corruption_for_a_torn_tail_is_found() {
     println!("found: corruption cut off: {}", why.chars().take(160).collect::<String>());
 }
 
-fn is_found_in_store(name: &str, kind: Kind, defect: store::Defect) {
+fn is_found_in_store(name: &str, kind: Kind, defect: history::Defect) {
     let mut checker = Checker::new(kind);
     checker.defect = defect;
     let mut tally = Tally::begin();
-    let found = histories(&store::STEPS).iter().enumerate().find_map(|(n, history)| {
+    let found = histories(&history::STEPS).iter().enumerate().find_map(|(n, history)| {
         let plan = Plan { limit: 64, samples: 32, torn: false, seed: n as u64 };
         [false, true].iter().find_map(|past| checker.check(history, *past, &plan, &mut tally).err())
     });
@@ -79,7 +80,7 @@ fn is_found_in_store(name: &str, kind: Kind, defect: store::Defect) {
 #[test]
 fn a_log_compacted_before_the_tables_have_its_rows_is_found() {
     for kind in [Kind::Model, Kind::Lsm] {
-        let defect = store::Defect { compacts_early: true, ..store::Defect::default() };
+        let defect = history::Defect { compacts_early: true, ..history::Defect::default() };
         is_found_in_store("log compacted before the flush", kind, defect);
     }
 }
@@ -87,7 +88,7 @@ fn a_log_compacted_before_the_tables_have_its_rows_is_found() {
 #[test]
 fn an_acknowledgement_before_the_sync_is_found_in_a_store_too() {
     for kind in [Kind::Model, Kind::Lsm] {
-        let defect = store::Defect { hasty: true, ..store::Defect::default() };
+        let defect = history::Defect { hasty: true, ..history::Defect::default() };
         is_found_in_store("acknowledged before the sync", kind, defect);
     }
 }
@@ -103,7 +104,7 @@ fn missing_syncs_of_the_tables_are_found() {
         ("no sync of the folder of versions", versions),
     ];
     for (name, forgets) in forgetful {
-        let defect = store::Defect { forgets: Some(forgets), ..store::Defect::default() };
+        let defect = history::Defect { forgets: Some(forgets), ..history::Defect::default() };
         is_found_in_store(name, Kind::Lsm, defect);
     }
 }

@@ -3,9 +3,10 @@
 
 use crate::campaign::Tally;
 use crate::log;
+use crate::place::{Folder, Scratch, lsm_options};
 use crate::platter::{Image, Plan, Platter};
 use crate::record::{self, Recording};
-use crate::store::{Folder, Scratch, Store, lsm_options};
+use crate::store::Store;
 use base::{ClusterId, Incarnation, NodeId};
 use std::path::Path;
 use underpin_storage::directory::{self, DirectoryError, Identity};

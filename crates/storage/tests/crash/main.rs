@@ -8,7 +8,7 @@
 //! was never written, and no crash is taken for damage.
 //!
 //! - [`log`]: the log alone, on a disk in memory.
-//! - [`store`]: log, memtables and tables together; the tables are the model in memory, or
+//! - [`checker`]: log, memtables and tables together, kept by the [`store`] as a node does; the tables are the model in memory, or
 //!   `lsm-tree`, whose system calls [`record`] notes and whose images are real files.
 //! - [`format`]: making a data directory.
 //!
@@ -21,15 +21,18 @@
 
 mod broken;
 mod campaign;
+mod checker;
 mod format;
+mod history;
 mod log;
 mod memory;
+mod place;
 mod platter;
 mod record;
 mod store;
 
 use campaign::wanted;
-use store::Kind;
+use checker::Kind;
 
 /// The share of all images that one test looks at.
 fn share(percent: u64) -> u64 {
@@ -52,13 +55,14 @@ fn a_flipped_bit_in_a_log_is_never_taken_for_a_torn_tail() {
 
 #[test]
 fn every_crash_of_log_and_model_tables_is_recovered_from() {
-    let tally = store::campaign(Kind::Model, share(10), 128).unwrap_or_else(|why| panic!("{why}"));
+    let tally =
+        checker::campaign(Kind::Model, share(10), 128).unwrap_or_else(|why| panic!("{why}"));
     println!("log and model tables: {tally}");
 }
 
 #[test]
 fn every_crash_of_log_and_lsm_tree_is_recovered_from() {
-    let tally = store::campaign(Kind::Lsm, share(30), 32).unwrap_or_else(|why| panic!("{why}"));
+    let tally = checker::campaign(Kind::Lsm, share(30), 32).unwrap_or_else(|why| panic!("{why}"));
     println!("log and lsm-tree: {tally}");
 }
 
