@@ -363,57 +363,77 @@ pub(super) fn start_bytes(start: &LogStart) -> usize {
     24 + replicas.iter().map(|set| 4 + 16 * set.len()).sum::<usize>()
 }
 
-/// Reads the records of a payload that stands `BATCH_HEADER_BYTES` into its batch, and the content
-/// of each entry among them.
-pub(super) fn decode_payload(
+/// Reads the records of a payload that stands `BATCH_HEADER_BYTES` into its batch, one by one, and
+/// the content of each entry among them.
+pub(super) struct Payload {
+    reader: Reader,
+    total: usize,
     owner: u64,
-    payload: Bytes,
-) -> Result<Vec<(Step, Option<Entry>)>, DecodeError> {
-    let total = payload.len();
-    let mut reader = Reader::new(payload);
-    let mut steps = Vec::new();
-    while reader.left() > 0 {
-        let tag = reader.u8()?;
-        let shard = ShardId(reader.u64()?);
+    /// Entries of the record that is being read: its tag, its shard, and how many are left.
+    entries: (u8, ShardId, usize),
+}
+
+impl Payload {
+    pub fn new(owner: u64, payload: Bytes) -> Payload {
+        let total = payload.len();
+        Payload { reader: Reader::new(payload), total, owner, entries: (0, ShardId(0), 0) }
+    }
+
+    /// The next step; `None` at the end.
+    pub fn next(&mut self) -> Result<Option<(Step, Option<Entry>)>, DecodeError> {
+        loop {
+            if self.entries.2 > 0 {
+                self.entries.2 -= 1;
+                return self.entry().map(Some);
+            }
+            if self.reader.left() == 0 {
+                return Ok(None);
+            }
+            let tag = self.reader.u8()?;
+            let shard = ShardId(self.reader.u64()?);
+            if !matches!(tag, ENTRIES | CARRIED) {
+                return Ok(Some((self.record(tag, shard)?, None)));
+            }
+            self.entries = (tag, shard, self.reader.count(ENTRY_HEADER_BYTES)?);
+        }
+    }
+
+    fn entry(&mut self) -> Result<(Step, Option<Entry>), DecodeError> {
+        let (tag, shard, _) = self.entries;
+        let at = (BATCH_HEADER_BYTES + self.total - self.reader.left()) as u32;
+        let (read, bytes) = decode_entry(self.owner, shard, &mut self.reader)?;
+        let (index, term) = (read.index, read.term);
         let step = match tag {
-            HARD_STATE => Record::HardState { shard, state: HardState::decode(&mut reader)? },
-            LOG_START => Record::LogStart { shard, start: LogStart::decode(&mut reader)? },
-            RESET => Record::Reset { shard, start: LogStart::decode(&mut reader)? },
+            ENTRIES => Step::Entry { shard, index, term, at, bytes },
+            _ => Step::Carried { shard, index, term, at, bytes },
+        };
+        Ok((step, Some(read)))
+    }
+
+    fn record(&mut self, tag: u8, shard: ShardId) -> Result<Step, DecodeError> {
+        let reader = &mut self.reader;
+        Ok(Step::Record(match tag {
+            HARD_STATE => Record::HardState { shard, state: HardState::decode(reader)? },
+            LOG_START => Record::LogStart { shard, start: LogStart::decode(reader)? },
+            RESET => Record::Reset { shard, start: LogStart::decode(reader)? },
             REPLICA => Record::Replica {
                 shard,
                 replica: ReplicaId(reader.u64()?),
                 about: owned(&reader.bytes()?),
             },
             DROP => Record::Drop { shard },
-            ENTRIES | CARRIED => {
-                for _ in 0..reader.count(ENTRY_HEADER_BYTES)? {
-                    let at = (BATCH_HEADER_BYTES + total - reader.left()) as u32;
-                    let (read, bytes) = decode_entry(owner, shard, &mut reader)?;
-                    let (index, term) = (read.index, read.term);
-                    let step = match tag {
-                        ENTRIES => Step::Entry { shard, index, term, at, bytes },
-                        _ => Step::Carried { shard, index, term, at, bytes },
-                    };
-                    steps.push((step, Some(read)));
-                }
-                continue;
-            }
             OPENING => {
-                let opening = Opening {
+                return Ok(Step::Opening(Opening {
                     shard,
-                    hard_state: HardState::decode(&mut reader)?,
-                    start: LogStart::decode(&mut reader)?,
+                    hard_state: HardState::decode(reader)?,
+                    start: LogStart::decode(reader)?,
                     last: Index(reader.u64()?),
                     replica: reader.option(|r| Ok((ReplicaId(r.u64()?), owned(&r.bytes()?))))?,
-                };
-                steps.push((Step::Opening(opening), None));
-                continue;
+                }));
             }
             seen => return Err(DecodeError::unknown("log record", seen)),
-        };
-        steps.push((Step::Record(step), None));
+        }))
     }
-    Ok(steps)
 }
 
 /// Reads one entry with its header; also says how many bytes it took.

@@ -407,15 +407,16 @@ impl Recovery {
             expected: "records that follow from those before".into(),
             seen,
         };
-        let steps = format::decode_payload(self.options.owner, payload)
-            .map_err(|error| self.corrupt(number, fault(error.to_string())))?;
-        for (step, entry) in steps {
+        let mut payload = format::Payload::new(self.options.owner, payload);
+        loop {
+            let next = payload.next();
+            let next = next.map_err(|error| self.corrupt(number, fault(error.to_string())))?;
+            let Some((step, entry)) = next else { return Ok(()) };
             if let Err(why) = self.shards.apply(&step, number, at.offset) {
                 return Err(self.corrupt(number, fault(why)));
             }
             self.keep_content(&step, entry);
         }
-        Ok(())
     }
 
     /// Keeps an entry's content, or drops what a record made useless.

@@ -3,7 +3,7 @@
 use super::format::{Opening, Step};
 use super::{Record, format};
 use base::{Bytes, HardState, Index, LogStart, ReplicaId, ShardId, Term};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 /// Where an entry stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,19 +22,23 @@ pub(super) struct ShardLog {
     pub hard_state: HardState,
     pub start: LogStart,
     pub replica: Option<(ReplicaId, Bytes)>,
-    /// From `start.index.next()` on. A hole is an entry that stood in a segment before the first
-    /// one that was replayed; it must be filled or fall away before the log is whole.
-    pub entries: VecDeque<Option<Location>>,
+    /// By index, from `start.index.next()` on. One that is missing here stood in a segment before
+    /// the first one that was replayed; it must be found or fall away before the log is whole.
+    entries: BTreeMap<u64, Location>,
+    /// The index of the last entry; that of the log's start if there is none.
+    last: Index,
 }
+
+/// No log comes near this index; one that does is damaged. It leaves room to count on.
+const INDEX_MAX: u64 = u64::MAX >> 1;
 
 impl ShardLog {
     pub fn last(&self) -> Index {
-        Index(self.start.index.0 + self.entries.len() as u64)
+        self.last
     }
 
     pub fn location(&self, index: Index) -> Option<Location> {
-        let slot = index.0.checked_sub(self.start.index.0 + 1)?;
-        self.entries.get(slot as usize).copied().flatten()
+        self.entries.get(&index.0).copied()
     }
 }
 
@@ -67,8 +71,7 @@ impl Shards {
         live.bytes += u64::from(location.bytes);
     }
 
-    fn lost(&mut self, location: Option<Location>) {
-        let Some(location) = location else { return };
+    fn lost(&mut self, location: Location) {
         let live = self.live.get_mut(&location.segment).expect("a located entry is counted");
         live.entries -= 1;
         live.bytes -= u64::from(location.bytes);
@@ -106,8 +109,11 @@ impl Shards {
                 self.shard(*shard).replica = Some((*replica, about.clone()));
             }
             Record::Reset { shard, start } => {
+                sane(start.index)?;
                 self.cut_from(*shard, Index(0));
-                self.shard(*shard).start = start.clone();
+                let log = self.shard(*shard);
+                log.start = start.clone();
+                log.last = start.index;
             }
             Record::LogStart { shard, start } => return self.compact(*shard, start),
             Record::Drop { shard } => {
@@ -126,12 +132,13 @@ impl Shards {
     /// Forgets the entries from `index` on.
     fn cut_from(&mut self, shard: ShardId, index: Index) {
         let log = self.shard(shard);
-        let kept = index.0.saturating_sub(log.start.index.0 + 1) as usize;
-        let gone = log.entries.split_off(kept.min(log.entries.len()));
-        gone.into_iter().for_each(|location| self.lost(location));
+        let gone = log.entries.split_off(&index.0);
+        log.last = log.last.min(Index(index.0.saturating_sub(1))).max(log.start.index);
+        gone.into_values().for_each(|location| self.lost(location));
     }
 
     fn compact(&mut self, shard: ShardId, start: &LogStart) -> Result<(), String> {
+        sane(start.index)?;
         let log = self.shard(shard);
         if start.index < log.start.index {
             return Err(format!(
@@ -139,10 +146,11 @@ impl Shards {
                 log.start.index, start.index
             ));
         }
-        let gone = (start.index.0 - log.start.index.0).min(log.entries.len() as u64) as usize;
+        let kept = log.entries.split_off(&start.index.next().0);
+        let gone = std::mem::replace(&mut log.entries, kept);
         log.start = start.clone();
-        let gone: Vec<Option<Location>> = log.entries.drain(..gone).collect();
-        gone.into_iter().for_each(|location| self.lost(location));
+        log.last = log.last.max(start.index);
+        gone.into_values().for_each(|location| self.lost(location));
         Ok(())
     }
 
@@ -155,23 +163,25 @@ impl Shards {
                 log.last()
             ));
         }
+        sane(index)?;
         self.cut_from(shard, index);
-        self.shard(shard).entries.push_back(Some(location));
+        let log = self.shard(shard);
+        log.entries.insert(index.0, location);
+        log.last = index;
         self.gained(location);
         Ok(())
     }
 
     fn carried(&mut self, shard: ShardId, index: Index, to: Location) -> Result<(), String> {
         let log = self.shard(shard);
-        let slot = index.0.checked_sub(log.start.index.0 + 1).map(|slot| slot as usize);
-        let Some(slot) = slot.and_then(|slot| log.entries.get_mut(slot)) else {
+        if index <= log.start.index || index > log.last {
             return Err(format!("entry {index} of {shard} was copied though nobody needs it"));
-        };
-        if slot.is_some_and(|from| from.term != to.term) {
+        }
+        if log.location(index).is_some_and(|from| from.term != to.term) {
             return Err(format!("entry {index} of {shard} changed its term while being copied"));
         }
-        let from = slot.replace(to);
-        self.lost(from);
+        let from = log.entries.insert(index.0, to);
+        from.into_iter().for_each(|from| self.lost(from));
         self.gained(to);
         Ok(())
     }
@@ -179,13 +189,16 @@ impl Shards {
     fn opening(&mut self, opening: &Opening) -> Result<(), String> {
         let shard = opening.shard;
         let Some(log) = self.shards.get(&shard) else {
-            let holes = opening.last.0.checked_sub(opening.start.index.0);
-            let holes = holes.ok_or_else(|| format!("the log of {shard} ends before it starts"))?;
+            sane(opening.last)?;
+            if opening.last < opening.start.index {
+                return Err(format!("the log of {shard} ends before it starts"));
+            }
             let log = ShardLog {
                 hard_state: opening.hard_state,
                 start: opening.start.clone(),
                 replica: opening.replica.clone(),
-                entries: VecDeque::from(vec![None; holes as usize]),
+                entries: BTreeMap::new(),
+                last: opening.last,
             };
             self.shards.insert(shard, log);
             return Ok(());
@@ -225,8 +238,10 @@ impl Shards {
     /// The first entry that the replayed segments did not hold.
     pub fn first_hole(&self) -> Option<(ShardId, Index)> {
         self.shards.iter().find_map(|(shard, log)| {
-            let slot = log.entries.iter().position(Option::is_none)?;
-            Some((*shard, Index(log.start.index.0 + 1 + slot as u64)))
+            let first = log.start.index.next().0;
+            let found = (first..).zip(log.entries.keys()).take_while(|(index, at)| index == *at);
+            let missing = Index(first + found.count() as u64);
+            (missing <= log.last).then_some((*shard, missing))
         })
     }
 
@@ -236,11 +251,13 @@ impl Shards {
         segment: u64,
     ) -> impl Iterator<Item = (ShardId, Index, Location)> + '_ {
         self.shards.iter().flat_map(move |(shard, log)| {
-            let first = log.start.index.0 + 1;
-            log.entries.iter().enumerate().filter_map(move |(slot, location)| {
-                let location = location.filter(|location| location.segment == segment)?;
-                Some((*shard, Index(first + slot as u64), location))
-            })
+            let here = log.entries.iter().filter(move |(_, at)| at.segment == segment);
+            here.map(|(index, location)| (*shard, Index(*index), *location))
         })
     }
+}
+
+/// An error if no log has this index.
+fn sane(index: Index) -> Result<(), String> {
+    if index.0 <= INDEX_MAX { Ok(()) } else { Err(format!("no log reaches entry {index}")) }
 }
