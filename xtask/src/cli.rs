@@ -1,7 +1,7 @@
 //! The commands, their help, and what each runs.
 
 use crate::steps::{Steps, has_nextest, tests};
-use crate::{cargo, e2e, root, target, tidy};
+use crate::{cargo, e2e, fuzz, root, target, tidy};
 use std::process::{Command, ExitCode};
 
 /// What `cargo xtask` and `cargo xtask help` print.
@@ -19,6 +19,9 @@ cargo xtask COMMAND
                    times, stopped 10 times, everything killed 10 times
   crash            crash images: every history of up to three operations on log and tables, cut off
                    at every sync, recovered and compared with a model; --images N for how many
+  fuzz TARGET ARGS… a parser's body under libFuzzer, with its options (-runs=N); needs a nightly
+                   toolchain. With --execs N [--seed N] instead: plain changes, on any toolchain.
+                   Targets: resp_parser resp_session peer wal snapshot
   bench kv ARGS…   the key-value benchmark; `cargo xtask bench kv --help` for its own options
   help             this
 
@@ -52,6 +55,11 @@ pub fn run(words: &[String]) -> ExitCode {
         ["chaos-kill"] => end_to_end("kill::", e2e::FULL_COUNTS),
         ["crash"] => crash("200000"),
         ["crash", "--images", images] => crash(images),
+        ["fuzz", name, "--execs", executions] => fuzz::plain(name, executions, "1"),
+        ["fuzz", name, "--execs", executions, "--seed", seed] => {
+            fuzz::plain(name, executions, seed)
+        }
+        ["fuzz", name, ref rest @ ..] => fuzz::guided(name, rest),
         ["bench", ref rest @ ..] => bench(rest),
         _ => {
             eprint!("cargo xtask {}: there is no such command\n\n{HELP}", words.join(" "));

@@ -10,6 +10,7 @@
 
 pub mod cli;
 pub mod e2e;
+pub mod fuzz;
 pub mod steps;
 pub mod tidy;
 

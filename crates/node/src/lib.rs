@@ -33,6 +33,7 @@ mod status;
 pub use effect::{Boot, Effect, Fetch, FetchId, Fetched, Input};
 pub use node::{KV, META, Node};
 pub use options::Options;
-pub use peer::describe_message;
+pub use peer::{describe_message, rewrite_message};
+pub use snapshot::rewrite_chunk;
 pub use status::Observed;
 pub use storage::directory::Identity;

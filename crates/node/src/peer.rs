@@ -62,6 +62,12 @@ pub fn describe_message(body: Bytes) -> String {
     }
 }
 
+/// The body of a message between nodes, read and written again: what reading it understood, for
+/// tests that feed it bytes of their own.
+pub fn rewrite_message(body: Bytes) -> Result<Bytes, DecodeError> {
+    Message::decode(body).map(|message| message.encode())
+}
+
 impl Message {
     /// The message as a frame's body.
     pub fn encode(&self) -> Bytes {

@@ -121,6 +121,12 @@ impl Chunk {
     }
 }
 
+/// A chunk of a snapshot, read and written again: what reading it understood, for tests that feed it
+/// bytes of their own.
+pub fn rewrite_chunk(data: Bytes) -> Result<Bytes, DecodeError> {
+    Chunk::decode(data).map(|chunk| chunk.encode())
+}
+
 // ---- sending ---------------------------------------------------------------------------------
 
 impl Snapshots {

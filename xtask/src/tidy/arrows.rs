@@ -26,6 +26,10 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
             "sim",
         ],
     ),
+    // Bodies that feed bytes to every parser.
+    ("fuzz", &["base", "storage", "wire", "service", "node", "gateway"]),
+    // The same under libFuzzer; a workspace of its own.
+    ("fuzz-targets", &["fuzz"]),
     // Outside: they see processes and clients, not crates.
     ("xtask", &[]),
     ("e2e", &[]),
@@ -40,7 +44,7 @@ pub fn check(manifests: &[&Source]) -> Vec<Problem> {
         let manifest = manifest::parse(&source.text);
         let Some(package) = &manifest.package else { continue };
         let name = room(package);
-        if !manifest.workspace_lints {
+        if !manifest.workspace_lints && !manifest.workspace_root {
             problems.push(Problem::in_file(
                 &source.path,
                 "takes no part in the workspace's lints; add [lints] workspace = true",
@@ -133,6 +137,12 @@ mod tests {
     fn a_crate_without_the_lints_is_a_problem() {
         let source = Source::new("crates/x/Cargo.toml", "[package]\nname = \"underpin-wire\"\n");
         assert!(check(&[&source])[0].message.contains("lints"));
+    }
+
+    #[test]
+    fn a_workspace_of_its_own_has_no_lints_to_take_over() {
+        let text = "[package]\nname = \"underpin-fuzz-targets\"\n[workspace]\n";
+        assert_eq!(check(&[&Source::new("fuzz/Cargo.toml", text)]), []);
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct Manifest {
     pub own: Vec<(String, String)>,
     /// Whether it takes over the workspace's lints.
     pub workspace_lints: bool,
+    /// Whether it is a workspace of its own, so that it can take over nothing.
+    pub workspace_root: bool,
 }
 
 /// Reads a manifest.
@@ -25,6 +27,7 @@ pub fn parse(text: &str) -> Manifest {
         let line = line.trim();
         if let Some(header) = line.strip_prefix('[') {
             table = header.trim_end_matches(']').to_string();
+            manifest.workspace_root |= table == "workspace";
             // [dependencies.tokio]: the name is in the header.
             if let Some((of, name)) = table.rsplit_once('.')
                 && is_dependencies(of)
