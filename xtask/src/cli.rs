@@ -14,6 +14,7 @@ cargo xtask COMMAND
   tidy             only the repository's own rules: arrows between crates, map, status, leftovers
   sizes            lines by crate, and the long files
   sim ARGS…        the simulator; `cargo xtask sim --help` for its own options
+  models ARGS…     the model checker; `cargo xtask models --help` for its own options
   e2e [FILTER]     only the end-to-end tests, or those whose names contain FILTER
   chaos-kill       the end-to-end tests that kill servers, with the full count: leader killed 20
                    times, stopped 10 times, everything killed 10 times
@@ -50,6 +51,7 @@ pub fn run(words: &[String]) -> ExitCode {
             ExitCode::SUCCESS
         }
         ["sim", ref rest @ ..] => forward("underpin-sim", rest, &[]),
+        ["models", ref rest @ ..] => forward("underpin-models", rest, &[]),
         ["e2e"] => end_to_end("", &[]),
         ["e2e", filter] => end_to_end(filter, &[]),
         ["chaos-kill"] => end_to_end("kill::", e2e::FULL_COUNTS),

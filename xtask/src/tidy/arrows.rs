@@ -30,6 +30,8 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("fuzz", &["base", "storage", "wire", "service", "node", "gateway"]),
     // The same under libFuzzer; a workspace of its own.
     ("fuzz-targets", &["fuzz"]),
+    // Beside the shipped crates: it explores two cores.
+    ("models", &["base", "protocols"]),
     // Outside: they see processes and clients, not crates.
     ("xtask", &[]),
     ("e2e", &[]),

@@ -6,7 +6,7 @@ use super::progress::Progress;
 use super::quorum::reached;
 use super::read::Reads;
 use super::{Context, Leader, Raft, State};
-use base::{EntryKind, Mono, ReplicaId, Term};
+use base::{EntryKind, Mono, Random, ReplicaId, Term};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -23,6 +23,12 @@ pub struct Campaign {
 }
 
 impl Raft {
+    /// Starts the generator of election timeouts anew. For a model checker, to which two states are
+    /// one that differ only in how many timeouts were drawn on the way.
+    pub fn reseed(&mut self, seed: u64) {
+        self.random = Random::new(seed);
+    }
+
     /// Draws a new election timeout, from now on.
     pub(super) fn await_election(&mut self, now: Mono) {
         let wait = self.random.between(self.options.election_ns_min, self.options.election_ns_max);
