@@ -81,7 +81,7 @@ fn elections() -> Case {
         small,
         large,
         marks: vec![Mark::FirstLeader, Mark::LostWrites],
-        steps_max_small: 3 * SMALL,
+        steps_max_small: SMALL,
         steps_max_large: LARGE,
         mutations: vec![(Mutation::ForgetsVotes, Law::ElectionSafety)],
     }

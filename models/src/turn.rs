@@ -7,6 +7,7 @@ use crate::shared::Shared;
 use crate::world::{Mutation, Packet, World};
 use base::log::EntryKind;
 use base::{Index, LogStart, Membership, Mono, NodeId, ReplicaId, Term, Time, Wall};
+use protocols::clock::Reading;
 use protocols::liveness::{self, Liveness};
 use protocols::raft::{Body, Context, Effect, Input, Message, Raft, Restored, Role};
 use std::collections::{BTreeSet, VecDeque};
@@ -155,7 +156,7 @@ impl<'a> Turn<'a> {
             Effect::NeedSnapshot { to } => self.stream(id, to),
             Effect::Role { role: Role::Leader, term, .. } => self.see_leader(id, term),
             Effect::Truncated { .. } => self.cluster.reached.note(Mark::Truncated),
-            Effect::Role { .. } | Effect::MembershipChanged(_) => {}
+            Effect::Role { .. } | Effect::MembershipChanged(_) | Effect::TimeSet(_) => {}
         }
     }
 
@@ -193,6 +194,8 @@ impl<'a> Turn<'a> {
             }
             _ => {}
         }
+        // Shard time is no part of the models: each message would be another one at each moment.
+        let message = Message { time: Reading::default(), ..message };
         self.post(Packet::Raft { from: ReplicaId(from), to, message });
     }
 
@@ -268,7 +271,7 @@ impl<'a> Turn<'a> {
     /// The harness asks a replica to campaign as if its leader had.
     pub fn forge_handover(&mut self, from: u64, to: u64) {
         let term = self.node(from).raft.term();
-        let message = Message { term, body: Body::TimeoutNow };
+        let message = Message { term, time: Reading::default(), body: Body::TimeoutNow };
         self.post(Packet::Raft { from: ReplicaId(from), to: ReplicaId(to), message });
     }
 

@@ -20,7 +20,7 @@ fn finds_mistakes(name: &str) {
     assert!(!case.mutations.is_empty(), "nothing shows that {name} can find anything");
     for (mutation, law) in case.mutations {
         let cluster = Cluster::new(case.small.clone(), &[], Some(mutation));
-        let outcome = run(watching(cluster, law), 1, 2 * case.steps_max_small);
+        let outcome = run(watching(cluster, law), 1, 8 * case.steps_max_small);
         assert!(!outcome.broken.is_empty(), "{name} does not notice {mutation:?}: {outcome}");
     }
 }
