@@ -1,9 +1,10 @@
 //! The row cache: the latest value of recently used keys, or that a key has none.
 //!
-//! A hash table with open addressing leads to slots in a ring; when the rows outgrow the budget, a
+//! Hash tables with open addressing lead to slots in a ring; when the rows outgrow the budget, a
 //! hand goes around the ring and takes the first row that was not used since it last came by
-//! (CLOCK; Corbató, 1968). Nothing here depends on the hash seed except speed, and no order of it
-//! can be seen.
+//! (CLOCK; Corbató, 1968). There are many small tables instead of a large one, each with a part of
+//! the ring, since a table that doubles moves all of its rows while its caller waits. Nothing here
+//! depends on the hash seed except speed, and no order of it can be seen.
 
 use base::checksum::hash64;
 use bytes::Bytes;
@@ -11,6 +12,8 @@ use bytes::Bytes;
 /// Bytes of a row besides its key and value.
 const ROW_BYTES: usize = 112;
 const FREE: u32 = u32::MAX;
+/// The highest bits of a hash name the segment, so there are 2 to their power.
+const SEGMENT_BITS: u32 = 6;
 
 #[derive(Clone, Debug)]
 struct Slot {
@@ -22,27 +25,33 @@ struct Slot {
 /// A bounded map from keys to what their row is known to be.
 #[derive(Clone, Debug)]
 pub(super) struct Cache {
-    /// Slot numbers, at the key's hash or the next free place after it. Its length is a power of 2.
-    places: Vec<u32>,
-    slots: Vec<Option<Slot>>,
-    vacant: Vec<u32>,
+    segments: Vec<Segment>,
+    /// The segment that the hand is in.
     hand: usize,
     bytes: usize,
     bytes_max: usize,
     seed: u64,
 }
 
+/// A part of the ring, and the table of its keys.
+#[derive(Clone, Debug)]
+struct Segment {
+    /// Slot numbers, at the key's hash or the next free place after it. Its length is a power of 2.
+    places: Vec<u32>,
+    slots: Vec<Option<Slot>>,
+    vacant: Vec<u32>,
+    hand: usize,
+    seed: u64,
+}
+
+fn cost(key: &[u8], value: &Option<Bytes>) -> usize {
+    ROW_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len)
+}
+
 impl Cache {
     pub fn new(bytes_max: usize, seed: u64) -> Cache {
-        Cache {
-            places: vec![FREE; 64],
-            slots: Vec::new(),
-            vacant: Vec::new(),
-            hand: 0,
-            bytes: 0,
-            bytes_max,
-            seed,
-        }
+        let segments = (0..1 << SEGMENT_BITS).map(|_| Segment::new(seed)).collect();
+        Cache { segments, hand: 0, bytes: 0, bytes_max, seed }
     }
 
     pub fn bytes(&self) -> usize {
@@ -50,47 +59,76 @@ impl Cache {
     }
 
     pub fn len(&self) -> usize {
-        self.slots.len() - self.vacant.len()
+        self.segments.iter().map(Segment::len).sum()
+    }
+
+    fn segment(&mut self, key: &[u8]) -> &mut Segment {
+        &mut self.segments[(hash64(key, self.seed) >> (64 - SEGMENT_BITS)) as usize]
     }
 
     /// What `key` is known to be; marks it as used.
     pub fn get(&mut self, key: &[u8]) -> Option<&Option<Bytes>> {
-        let place = self.find(key).ok()?;
-        let slot = self.slots[self.places[place] as usize].as_mut().expect("a place has a slot");
+        let slot = self.segment(key).slot(key)?;
         slot.used = true;
         Some(&slot.value)
     }
 
     /// Notes what `key` is now, if it is cached.
     pub fn update(&mut self, key: &[u8], value: &Option<Bytes>) {
-        let Ok(place) = self.find(key) else { return };
-        let number = self.places[place] as usize;
-        let slot = self.slots[number].as_mut().expect("a place has a slot");
-        self.bytes -= slot.value.as_ref().map_or(0, Bytes::len);
+        let Some(slot) = self.segment(key).slot(key) else { return };
+        let before = std::mem::replace(&mut slot.value, value.clone());
+        self.bytes -= before.as_ref().map_or(0, Bytes::len);
         self.bytes += value.as_ref().map_or(0, Bytes::len);
-        slot.value = value.clone();
         self.shrink();
     }
 
     /// Notes what `key` is, whether or not it is cached.
     pub fn insert(&mut self, key: &Bytes, value: Option<Bytes>) {
-        match self.find(key) {
+        let cost = cost(key, &value);
+        let fits = cost <= self.bytes_max;
+        let segment = self.segment(key);
+        match segment.find(key) {
             Ok(_) => self.update(key, &value),
-            Err(_) if self.cost(key, &value) > self.bytes_max => {}
+            Err(_) if !fits => {}
             Err(place) => {
-                self.bytes += self.cost(key, &value);
-                let slot = Slot { key: key.clone(), value, used: false };
-                self.places[place] = self.keep(slot);
-                if (self.len() + 1) * 4 > self.places.len() * 3 {
-                    self.grow();
-                }
+                segment.insert(place, Slot { key: key.clone(), value, used: false });
+                self.bytes += cost;
                 self.shrink();
             }
         }
     }
 
-    fn cost(&self, key: &[u8], value: &Option<Bytes>) -> usize {
-        ROW_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len)
+    fn shrink(&mut self) {
+        while self.bytes > self.bytes_max {
+            let segment = &mut self.segments[self.hand];
+            match segment.sweep() {
+                Some(slot) => self.bytes -= cost(&slot.key, &slot.value),
+                None if segment.hand == 0 => self.hand = (self.hand + 1) % self.segments.len(),
+                None => {}
+            }
+        }
+    }
+}
+
+impl Segment {
+    fn new(seed: u64) -> Segment {
+        Segment { places: vec![FREE; 8], slots: Vec::new(), vacant: Vec::new(), hand: 0, seed }
+    }
+
+    fn len(&self) -> usize {
+        self.slots.len() - self.vacant.len()
+    }
+
+    fn slot(&mut self, key: &[u8]) -> Option<&mut Slot> {
+        let place = self.find(key).ok()?;
+        self.slots[self.places[place] as usize].as_mut()
+    }
+
+    fn insert(&mut self, place: usize, slot: Slot) {
+        self.places[place] = self.keep(slot);
+        if (self.len() + 1) * 4 > self.places.len() * 3 {
+            self.grow();
+        }
     }
 
     fn keep(&mut self, slot: Slot) -> u32 {
@@ -139,24 +177,26 @@ impl Cache {
         }
     }
 
-    fn shrink(&mut self) {
-        while self.bytes > self.bytes_max {
-            self.hand = (self.hand + 1) % self.slots.len();
-            match &mut self.slots[self.hand] {
-                Some(slot) if slot.used => slot.used = false,
-                Some(_) => self.evict(self.hand),
-                None => {}
+    /// Moves the hand on by one slot; what it takes out comes back. At 0 it has been around.
+    fn sweep(&mut self) -> Option<Slot> {
+        let number = self.hand;
+        self.hand = if number + 1 < self.slots.len() { number + 1 } else { 0 };
+        match self.slots.get_mut(number)? {
+            Some(slot) if slot.used => {
+                slot.used = false;
+                None
             }
+            Some(_) => Some(self.evict(number)),
+            None => None,
         }
     }
 
-    fn evict(&mut self, number: usize) {
-        let slot = self.slots[number].as_ref().expect("the hand points at a row");
-        self.bytes -= self.cost(&slot.key, &slot.value);
-        let place = self.find(&slot.key).expect("a cached key has a place");
+    fn evict(&mut self, number: usize) -> Slot {
+        let key = &self.slots[number].as_ref().expect("the hand points at a row").key;
+        let place = self.find(key).expect("a cached key has a place");
         self.clear_place(place);
-        self.slots[number] = None;
         self.vacant.push(number as u32);
+        self.slots[number].take().expect("just seen")
     }
 
     /// Frees a place and moves back those that only stood behind because it was taken (Knuth,
@@ -214,8 +254,8 @@ mod tests {
             assert!(cache.bytes() <= 40 * (ROW_BYTES + 8));
         }
         assert!(hits > 1000, "{hits} hits");
-        let counted: usize =
-            cache.slots.iter().flatten().map(|slot| cache.cost(&slot.key, &slot.value)).sum();
+        let slots = cache.segments.iter().flat_map(|segment| segment.slots.iter().flatten());
+        let counted: usize = slots.map(|slot| cost(&slot.key, &slot.value)).sum();
         assert_eq!(counted, cache.bytes());
     }
 

@@ -1,12 +1,36 @@
 //! Rows in memory, in order, with as many versions as open views need.
 
 use base::{Key, KeyRange};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 /// Bytes that a version takes besides key and value.
 pub(super) const VERSION_BYTES: usize = 120;
+
+/// Bytes of an arena's chunk.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Longer keys and values are kept as they came.
+pub(super) const COPY_BYTES_MAX: usize = 4 << 10;
+
+/// Keys and values, many to an allocation. A table's rows are made one by one on the node's thread
+/// and dropped all at once on another: with an allocation each, giving back a hundred thousand of
+/// them to the thread that made them costs that one milliseconds in the middle of a turn.
+#[derive(Clone, Debug, Default)]
+struct Arena(BytesMut);
+
+impl Arena {
+    fn keep(&mut self, bytes: &Bytes) -> Bytes {
+        if bytes.is_empty() || bytes.len() > COPY_BYTES_MAX {
+            return bytes.clone();
+        }
+        if self.0.capacity() < bytes.len() {
+            self.0 = BytesMut::with_capacity(CHUNK_BYTES);
+        }
+        self.0.extend_from_slice(bytes);
+        self.0.split().freeze()
+    }
+}
 
 /// A row's content from one point of the store's history on; `None` is a deletion.
 #[derive(Clone, Debug)]
@@ -35,6 +59,9 @@ impl Row {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memtable {
     rows: BTreeMap<Key, Row>,
+    /// Holds new keys with their first values. Such a value stays here when it is overwritten; those
+    /// that come later are on their own, so a row has one dead value at most.
+    arena: Arena,
     pub bytes: usize,
     pub last_seq: u64,
 }
@@ -60,13 +87,14 @@ impl Memtable {
         self.last_seq = seq;
         let key_bytes = key.len();
         self.bytes += VERSION_BYTES + value.as_ref().map_or(0, Bytes::len);
-        let latest = Version { seq, value };
         let Some(row) = self.rows.get_mut(&key) else {
             self.bytes += key_bytes;
+            let key = self.arena.keep(&key);
+            let latest = Version { seq, value: value.map(|value| self.arena.keep(&value)) };
             self.rows.insert(key, Row { latest, older: Vec::new() });
             return;
         };
-        let old = std::mem::replace(&mut row.latest, latest);
+        let old = std::mem::replace(&mut row.latest, Version { seq, value });
         let versions = std::iter::once(old).chain(std::mem::take(&mut row.older));
         let mut until = seq;
         for version in versions {

@@ -82,6 +82,14 @@ impl Lookup {
     }
 }
 
+/// A value of a memtable, to be kept elsewhere: a copy, since it is a slice of many rows' memory.
+fn owned(value: Option<Bytes>) -> Option<Bytes> {
+    value.map(|value| match value.len() {
+        0..=memtable::COPY_BYTES_MAX => Bytes::copy_from_slice(&value),
+        _ => value,
+    })
+}
+
 /// An open read view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ViewId(pub u64);
@@ -283,7 +291,7 @@ impl Engine {
         match known {
             Some(value) => {
                 let lookup = Lookup::known(&value);
-                self.cache.insert(key, value);
+                self.cache.insert(key, owned(value));
                 lookup
             }
             None if self.generation == 0 => Lookup::Absent,
@@ -367,7 +375,8 @@ impl Engine {
             let tables =
                 [&self.active].into_iter().chain(unflushed.map(|frozen| &frozen.memtable.table));
             // The cache may have dropped a row that a memtable still has.
-            let value = tables.into_iter().find_map(|table| table.get(key, u64::MAX)).cloned();
+            let known = tables.into_iter().find_map(|table| table.get(key, u64::MAX)).cloned();
+            let value = known.map(owned);
             self.watched.insert(key.clone(), Watched { fetches: 1, value });
         }
         self.fetches.insert(id, Fetching { keys, generation: self.generation });
@@ -491,6 +500,12 @@ impl Engine {
         }
         slice.next = covered_until.filter(|until| range.end.as_ref().is_none_or(|end| until < end));
         slice
+    }
+
+    /// Bytes of memtables that are not in the tables yet, the active one among them.
+    pub fn unflushed_bytes(&self) -> usize {
+        let unflushed = self.frozen.iter().rev().take_while(|frozen| frozen.published.is_none());
+        self.active.bytes + unflushed.map(|frozen| frozen.memtable.bytes()).sum::<usize>()
     }
 
     /// Bytes of memory that all this takes.
