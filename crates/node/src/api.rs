@@ -195,6 +195,10 @@ pub struct Status {
     pub requests_waiting: u64,
     /// Bytes in memtables and row cache.
     pub memory_bytes: u64,
+    /// Bytes in memtables that are in no table yet.
+    pub unflushed_bytes: u64,
+    /// These are so many that writes are refused until some are written out.
+    pub memtables_full: bool,
 }
 
 /// How another node is, seen from here.

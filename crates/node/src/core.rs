@@ -109,6 +109,12 @@ impl Core {
         }
     }
 
+    /// Whether memtables wait for their flush in such a number that nothing more may go into them.
+    /// What is committed is applied all the same: the log holds only so much of that.
+    pub fn memtables_full(&self) -> bool {
+        self.engine.unflushed_bytes() >= self.options.memtables_bytes_max
+    }
+
     /// What Raft needs to know besides its input.
     pub fn context(&self) -> raft::Context<'_> {
         raft::Context { now: self.now, liveness: &self.liveness }

@@ -413,8 +413,9 @@ impl Node {
             return;
         }
         shard.heard(from, node);
-        if self.core.disk_full && takes_space(&message) {
-            return;
+        let full = self.core.disk_full && takes_space(&message);
+        if full || brings_entries(&message) && self.core.memtables_full() {
+            return; // The leader will ask again how far this log goes.
         }
         shard.drive(&mut self.core, |raft, context, effects| {
             raft.step(context, raft::Input::Message { from, message }, effects);
@@ -544,12 +545,9 @@ impl Node {
     fn take_requests(&mut self) {
         let mut budget = self.core.options.turn_requests;
         let mut taken = std::mem::take(&mut self.taken);
-        while budget > 0 {
-            match self.clients.take(budget.min(16), &mut taken) {
-                0 => break,
-                count => budget -= count,
-            }
+        while budget > 0 && self.clients.take(budget.min(16), &mut taken) > 0 {
             for request in taken.drain(..) {
+                budget = budget.saturating_sub(cost(&request.call));
                 self.dispatch(request);
             }
         }
@@ -640,6 +638,10 @@ impl Node {
         let grows = matches!(&call, Call::Kv(batch) | Call::Once { batch, .. } if grows(batch));
         if self.core.disk_full && grows {
             return self.core.reply(origin, Err(Failure::NotDone(NotDone::DiskFull)));
+        }
+        if fills(&call) && self.core.memtables_full() {
+            let busy = NotDone::Busy { retry_after_ms: 100 };
+            return self.core.reply(origin, Err(Failure::NotDone(busy)));
         }
         if matches!(call, Call::NodeReplace { .. }) && self.map.nodes.is_empty() {
             // An operator may be faster than the first map, without which no node is known.
@@ -891,6 +893,25 @@ impl Node {
     }
 }
 
+/// About how much work a request is, next to a `SET` of few bytes.
+fn cost(call: &Call) -> usize {
+    match call {
+        Call::Kv(batch) | Call::Once { batch, .. } => {
+            1 + batch.cost() as usize / 2 + batch.bytes() / 1024
+        }
+        _ => 1,
+    }
+}
+
+/// Whether a request puts rows into memtables on a client's behalf.
+fn fills(call: &Call) -> bool {
+    match call {
+        Call::Kv(batch) => batch.writes(),
+        Call::Once { .. } | Call::SessionOpen { .. } => true,
+        _ => false,
+    }
+}
+
 /// Whether a request changes nothing, so that repeating or losing it does no harm.
 pub(crate) fn reads_only(call: &Call) -> bool {
     match call {
@@ -904,6 +925,11 @@ pub(crate) fn reads_only(call: &Call) -> bool {
         | Call::Register(_)
         | Call::NodeReplace { .. } => false,
     }
+}
+
+/// Whether a message would put anything into this node's log.
+fn brings_entries(message: &raft::Message) -> bool {
+    matches!(&message.body, raft::Body::Append { entries, .. } if !entries.is_empty())
 }
 
 /// Whether a message would put more than a little into this node's log.

@@ -17,9 +17,11 @@ pub struct Options {
     /// Requests that may wait in this node over all connections. Default 65,536: at 20 us a request
     /// that is more than a second of work; beyond it "busy" is the better answer.
     pub requests_max: usize,
-    /// Client requests taken up per turn. Default 512: about 2 ms of work.
+    /// Client requests taken up per turn, counted like `turn_commands`. Default 512: about 1 ms of
+    /// work.
     pub turn_requests: usize,
-    /// Commands applied per turn and shard. Default 1,024: about 2 ms of work.
+    /// Commands applied per turn and shard, where one with many keys counts as that many and every
+    /// KiB as another. Default 512: about 1 ms of work.
     pub turn_commands: usize,
     /// Rows that scans visit per turn. Default 2,000: below 1 ms of work.
     pub turn_rows: usize,
@@ -35,6 +37,10 @@ pub struct Options {
     /// Default 16 MiB: a replica that starts again has no more than that to apply before it serves,
     /// and it may be elected meanwhile.
     pub flush_log_bytes: u64,
+    /// Bytes of memtables that are in no table yet, from which on this node takes nothing more:
+    /// its clients' writes are refused as busy, its leaders' entries dropped until there is room.
+    /// Default 128 MiB, four memtables: a disk that stays so far behind will not catch up by itself.
+    pub memtables_bytes_max: usize,
     /// Snapshot chunks in flight. Default 4 of 256 KiB: fills a link without filling memory.
     pub snapshot_chunks: usize,
 }
@@ -57,12 +63,13 @@ impl Default for Options {
             limits: service::kv::Limits::default(),
             requests_max: 65_536,
             turn_requests: 512,
-            turn_commands: 1_024,
+            turn_commands: 512,
             turn_rows: 2_000,
             entry_commands_max: 256,
             entry_bytes_max: 128 << 10,
             sweep_ns: 250 * MILLISECOND,
             flush_log_bytes: 16 << 20,
+            memtables_bytes_max: 128 << 20,
             snapshot_chunks: 4,
         }
     }

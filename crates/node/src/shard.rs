@@ -38,6 +38,9 @@ const KEYS_AHEAD: usize = 1_024;
 /// are asked for again.
 const FETCHES_HELD: usize = 32;
 
+/// Bytes of an entry that cost as much as a command.
+const APPLY_BYTES: usize = 1 << 10;
+
 /// A command on its way into the log.
 #[derive(Debug)]
 struct Proposal {
@@ -109,11 +112,21 @@ pub(crate) struct Shard {
     effects: Vec<raft::Effect>,
 }
 
-/// Rows that commands declared, as they are before the first of them.
+/// Rows that commands declared, as they are before the first of them; in order of their keys.
 #[derive(Default)]
 struct Loaded(Vec<(RowKey, Option<Bytes>)>);
 
 impl Loaded {
+    fn new(mut rows: Vec<(RowKey, Option<Bytes>)>) -> Loaded {
+        rows.sort_by(|(a, _), (b, _)| a.cmp(b));
+        rows.dedup_by(|(a, _), (b, _)| a == b);
+        Loaded(rows)
+    }
+
+    fn find(&self, key: &RowKey) -> Option<usize> {
+        self.0.binary_search_by(|(known, _)| known.cmp(key)).ok()
+    }
+
     /// A command changed rows that later commands of the same entry may have declared.
     fn note(&mut self, changes: &Changes) {
         if self.0.is_empty() {
@@ -121,24 +134,27 @@ impl Loaded {
         }
         for change in changes {
             match change {
-                Change::Put(key, row) => self.set(|known| known == key, Some(row)),
-                Change::Delete(key) => self.set(|known| known == key, None),
-                Change::Reset(space) => self.set(|known| known.space == *space, None),
+                Change::Put(key, row) => self.set(key, Some(row)),
+                Change::Delete(key) => self.set(key, None),
+                Change::Reset(space) => {
+                    let gone = self.0.iter_mut().filter(|(known, _)| known.space == *space);
+                    gone.for_each(|(_, row)| *row = None);
+                }
             }
         }
     }
 
-    fn set(&mut self, of: impl Fn(&RowKey) -> bool, row: Option<&Bytes>) {
-        for (_, known) in self.0.iter_mut().filter(|(key, _)| of(key)) {
-            *known = row.cloned();
+    fn set(&mut self, key: &RowKey, row: Option<&Bytes>) {
+        if let Some(at) = self.find(key) {
+            self.0[at].1 = row.cloned();
         }
     }
 }
 
 impl Rows for Loaded {
     fn get(&self, key: &RowKey) -> Option<Bytes> {
-        match self.0.iter().find(|(known, _)| known == key) {
-            Some((_, row)) => row.clone(),
+        match self.find(key) {
+            Some(at) => self.0[at].1.clone(),
             None => panic!("a service asked for a row that it did not declare: {key:?}"),
         }
     }
@@ -489,7 +505,7 @@ impl Shard {
                 Lookup::Unknown => missing.push(full),
             }
         }
-        if missing.is_empty() { Ok(Loaded(loaded)) } else { Err(missing) }
+        if missing.is_empty() { Ok(Loaded::new(loaded)) } else { Err(missing) }
     }
 
     fn ask(&mut self, core: &mut Core, mut keys: Vec<Bytes>) {
@@ -535,7 +551,7 @@ impl Shard {
         self.has_unapplied() && !self.blocked
     }
 
-    /// Applies committed entries, at most about `budget` commands; what is left of the budget.
+    /// Applies committed entries, up to about `budget` of cost; what is left of the budget.
     /// Stops where a row must be fetched first.
     pub fn apply(&mut self, core: &mut Core, mut budget: usize) -> usize {
         if self.blocked {
@@ -635,7 +651,8 @@ impl Shard {
         if self.descriptor.meta {
             core.wishes.push(Wish::Map);
         }
-        Ok(commands.len())
+        let cost: usize = commands.iter().map(Command::cost).sum();
+        Ok(cost + entry.data.len() / APPLY_BYTES)
     }
 
     /// The rows that an entry's commands declare, or the engine's keys of those that must be

@@ -38,6 +38,8 @@ impl Node {
             disk_full: self.core.disk_full,
             requests_waiting: self.clients.waiting() as u64,
             memory_bytes: self.core.engine.memory_bytes() as u64,
+            unflushed_bytes: self.core.engine.unflushed_bytes() as u64,
+            memtables_full: self.core.memtables_full(),
         }
     }
 

@@ -29,6 +29,8 @@ struct Cluster {
     cut: BTreeSet<NodeId>,
     /// Until then all bulk links are down.
     bulk_from: u64,
+    /// Nodes whose memtables are not written out now, and those that wait.
+    slow: BTreeMap<NodeId, Vec<storage::engine::FlushJob>>,
 }
 
 fn time(ns: u64) -> Time {
@@ -48,6 +50,7 @@ impl Cluster {
             seq: 0,
             cut: BTreeSet::new(),
             bulk_from: 0,
+            slow: BTreeMap::new(),
         };
         for id in members.keys().copied() {
             cluster.start(id, Incarnation(100 + id.0), true, &members, options);
@@ -123,16 +126,31 @@ impl Cluster {
                 let fetched = self.fetch(id, asked);
                 self.send(soon, id, Input::Fetched(fetch, fetched));
             }
-            Effect::Flush(job) => {
-                let tables = &self.hosts[&id].tables;
-                let generation = ingest(tables, &job);
-                self.send(soon, id, Input::Flushed { id: job.id, generation });
-            }
+            Effect::Flush(job) => match self.slow.get_mut(&id) {
+                Some(waiting) => waiting.push(job),
+                None => self.write_out(id, &job),
+            },
             Effect::Push(_) | Effect::Compact { .. } | Effect::Garbage(_) | Effect::Peers(_) => {}
             Effect::Stopped => {}
             Effect::Fatal(message) => panic!("{id}: {message}"),
             Effect::Unreadable { from, text } => panic!("{id}: from {from}: {text}"),
         }
+    }
+
+    fn write_out(&mut self, id: NodeId, job: &storage::engine::FlushJob) {
+        let generation = ingest(&self.hosts[&id].tables, job);
+        self.send(self.now + DELAY, id, Input::Flushed { id: job.id, generation });
+    }
+
+    /// A node whose disk was slow has written everything out.
+    fn fast_again(&mut self, id: NodeId) {
+        for job in self.slow.remove(&id).unwrap_or_default() {
+            self.write_out(id, &job);
+        }
+    }
+
+    fn status(&self, id: NodeId) -> underpin_node::api::Status {
+        self.hosts[&id].node.status(time(self.now))
     }
 
     fn fetch(&self, id: NodeId, asked: Fetch) -> Fetched {
@@ -468,4 +486,58 @@ fn a_message_that_can_not_be_read_ends_its_link() {
         };
         assert_eq!(effects.iter().find_map(from), Some(NodeId(2)), "{wrong:?}");
     }
+}
+
+/// Memtables of 8 KiB, and no more than 32 KiB of them unwritten.
+fn small_memtables() -> Options {
+    let mut options = Options { memtables_bytes_max: 32 << 10, ..Options::default() };
+    options.engine.memtable_bytes = 8 << 10;
+    options
+}
+
+fn put(n: u64) -> Call {
+    let (key, value) = (text(&format!("key{n}")), text(&"x".repeat(200)));
+    let set = Op::Set { key, value, expiry: Expiry::Never, when: When::Always, old: false };
+    Call::Kv(Batch::one(Bucket(0), set))
+}
+
+#[test]
+fn a_leader_whose_memtables_are_not_written_out_refuses_writes_and_still_reads() {
+    let mut cluster = Cluster::new(3, &small_memtables());
+    cluster.set(1, "k", "v");
+    let leader = cluster.leader();
+    cluster.slow.insert(leader, Vec::new());
+    let refused = (0..400).find_map(|n| cluster.call(1 + n % 3, put(n)).err());
+    let busy = base::Failure::NotDone(base::NotDone::Busy { retry_after_ms: 100 });
+    assert_eq!(refused, Some(busy), "nothing was refused");
+    let status = cluster.status(leader);
+    assert!(status.memtables_full);
+    assert!(status.unflushed_bytes < (32 << 10) + 1024, "{} bytes", status.unflushed_bytes);
+    assert_eq!(cluster.get(2, "k"), kv::Answer::Bytes(text("v")));
+
+    cluster.fast_again(leader);
+    cluster.run_until(cluster.now + 100 * MILLISECOND);
+    assert!(!cluster.status(leader).memtables_full);
+    cluster.set(2, "k", "w");
+}
+
+#[test]
+fn a_follower_whose_memtables_are_not_written_out_takes_no_more_and_catches_up_later() {
+    let mut cluster = Cluster::new(3, &small_memtables());
+    cluster.set(1, "k", "v");
+    let leader = cluster.leader();
+    let follower = NodeId(leader.0 % 3 + 1);
+    cluster.slow.insert(follower, Vec::new());
+    for n in 0..400 {
+        cluster.call(leader.0, put(n)).expect("the other two are a majority");
+    }
+    let status = cluster.status(follower);
+    assert!(status.memtables_full);
+    // What its log held already is applied; of that there is little here.
+    assert!(status.unflushed_bytes < 40 << 10, "{} bytes", status.unflushed_bytes);
+
+    cluster.fast_again(follower);
+    cluster.run_until(cluster.now + 3_000 * MILLISECOND);
+    let applied = |id| cluster.status(id).shards[1].applied;
+    assert_eq!(applied(follower), applied(leader));
 }

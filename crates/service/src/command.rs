@@ -50,6 +50,15 @@ pub enum Command {
 }
 
 impl Command {
+    /// About how much work applying it is, next to a `SET` of few bytes.
+    pub fn cost(&self) -> usize {
+        match self {
+            Command::Kv(batch) | Command::Once { batch, .. } => batch.cost().div_ceil(2) as usize,
+            Command::Sweep { index } => 1 + index.len(),
+            _ => 1,
+        }
+    }
+
     /// The command's bytes.
     pub fn encode(&self) -> Bytes {
         let mut out = Writer::with_capacity(self.bytes_about());

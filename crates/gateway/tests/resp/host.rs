@@ -297,6 +297,8 @@ impl Host {
             disk_full: false,
             requests_waiting: 0,
             memory_bytes: 1024,
+            unflushed_bytes: 512,
+            memtables_full: false,
         }
     }
 }

@@ -34,7 +34,7 @@ impl Default for Limits {
 /// Refuses a batch that is larger or costlier than `limits`, or malformed. What only shows when the
 /// rows are known (a value that grows, a longest common subsequence) is refused then.
 pub fn check(batch: &Batch, limits: &Limits) -> Result<(), Refusal> {
-    let cost = cost(batch);
+    let cost = batch.cost();
     if cost > limits.cost_max {
         return Err(Refusal::TooCostly { seen: cost, allowed: limits.cost_max });
     }
@@ -76,12 +76,6 @@ pub(super) fn fits(what: &'static str, seen: usize, allowed: usize) -> Result<()
         return Ok(());
     }
     Err(Refusal::TooLarge { what, seen: seen as u64, allowed: allowed as u64 })
-}
-
-/// One for each operation, key and condition.
-fn cost(batch: &Batch) -> u64 {
-    let ops: usize = batch.ops.iter().map(|(_, op)| 1 + op.keys().count()).sum();
-    (ops + batch.conditions.len()) as u64
 }
 
 /// The rows that the batch's answers and changes depend on; one may stand there twice. A batch of
@@ -180,6 +174,12 @@ impl Answer {
 }
 
 impl Batch {
+    /// About how much work it is: one for each operation, key and condition.
+    pub fn cost(&self) -> u64 {
+        let ops: usize = self.ops.iter().map(|(_, op)| 1 + op.keys().count()).sum();
+        (ops + self.conditions.len()) as u64
+    }
+
     /// About how many bytes the batch takes in the log.
     pub fn bytes(&self) -> usize {
         let conditions: usize = self.conditions.iter().map(|c| 16 + c.key.len()).sum();
