@@ -1,12 +1,12 @@
 //! One connection: its input, its state, and its replies in order.
 
+use super::Resp;
 use super::errors::{self, NO_AUTH, Wrong};
 use super::kv::Context;
 use super::local::seconds_since;
 use super::multi::{Multi, Watch};
 use super::slot::{Body, Order, Slot, Want};
 use super::table::{self, Run, Spec};
-use super::{Resp, walk};
 use base::key::KEY_BYTES_MAX;
 use base::{Bytes, ConnId, Mono, Time};
 use bytes::BytesMut;
@@ -48,6 +48,9 @@ pub(super) struct Conn {
 
     parser: Parser,
     out: BytesMut,
+    /// What follows `out` of a long reply, to be moved there as it empties.
+    rest: VecDeque<Bytes>,
+    rest_bytes: usize,
     /// Replies to come, with numbers that count up by one.
     slots: VecDeque<Slot>,
     seq_next: u64,
@@ -125,6 +128,8 @@ impl Conn {
             replies: Replies::All,
             parser: Parser::default(),
             out: BytesMut::new(),
+            rest: VecDeque::new(),
+            rest_bytes: 0,
             slots: VecDeque::new(),
             seq_next: 1,
             bytes_in_flight: 0,
@@ -191,6 +196,7 @@ impl Conn {
             && self.slots.len() < REQUESTS_IN_FLIGHT_MAX
             && self.bytes_in_flight < BYTES_IN_FLIGHT_MAX
             && self.out.len() <= resp.options.output_bytes_max
+            && self.rest.is_empty()
             && self.slots.len() * self.answer_bytes <= ANSWER_BYTES_MAX
             && self.answered_bytes <= ANSWER_BYTES_MAX
             // Whoever waits for nothing is never called again, so it must go on.
@@ -375,6 +381,11 @@ impl Conn {
         self.slots.push_back(slot);
     }
 
+    /// Whether a reply can be written at once, since none is before it.
+    fn all_written(&self) -> bool {
+        self.slots.is_empty() && self.rest.is_empty()
+    }
+
     /// Whether the reply that is about to be made is unwanted.
     fn silence(&mut self) -> bool {
         match self.replies {
@@ -396,7 +407,7 @@ impl Conn {
         spec: &'static Spec,
         write: impl FnOnce(&mut Conn, &mut Resp, &mut BytesMut),
     ) {
-        if self.slots.is_empty() && self.replies == Replies::All {
+        if self.all_written() && self.replies == Replies::All {
             let mut buffer = std::mem::take(&mut self.out);
             write(self, resp, &mut buffer);
             self.out = buffer;
@@ -412,7 +423,7 @@ impl Conn {
             }
             return;
         }
-        match self.slots.is_empty() {
+        match self.all_written() {
             true => {
                 if !self.silence() {
                     self.out.extend_from_slice(&buffer);
@@ -423,7 +434,7 @@ impl Conn {
     }
 
     fn out_or_slot(&mut self, spec: &'static Spec, buffer: BytesMut) {
-        match self.slots.is_empty() {
+        match self.all_written() {
             true => self.out.extend_from_slice(&buffer),
             false => self.push(spec, 0, Order::None, Body::Written(buffer.freeze())),
         }
@@ -442,7 +453,7 @@ impl Conn {
     pub(super) fn error(&mut self, wrong: impl Into<Wrong>) {
         let mut buffer = BytesMut::new();
         Out::new(&mut buffer, self.state.three).error(wrong.into().as_bytes());
-        match self.slots.is_empty() {
+        match self.all_written() {
             true => {
                 if !self.silence() {
                     self.out.extend_from_slice(&buffer);
@@ -467,10 +478,8 @@ impl Conn {
         let before = slot.weight();
         let Body::Waiting(want) = &mut slot.body else { return };
         let kept = match (&mut *want, &answer.result) {
-            (Want::Keys { .. }, Ok(_)) if full => Err(errors::NO_ROOM_FOR_ANSWERS),
-            (Want::Keys { count, written }, Ok(reply)) => {
-                walk::collect(reply, count, written, resp.options.keys_bytes_max)
-            }
+            (Want::Keys(_), Ok(_)) if full => Err(errors::NO_ROOM_FOR_ANSWERS),
+            (Want::Keys(keys), Ok(reply)) => keys.collect(reply, resp.options.keys_bytes_max),
             _ => Ok(()),
         };
         let whole = match kept {
@@ -534,16 +543,23 @@ impl Conn {
 
     /// Writes replies from the front, as long as their answers are there and the output has room.
     pub(super) fn write_answered(&mut self, resp: &mut Resp) {
-        while self.out.len() <= resp.options.output_bytes_max
-            && self.slots.front().is_some_and(Slot::ready)
-        {
+        while self.out.len() <= resp.options.output_bytes_max {
+            if let Some(piece) = self.rest.pop_front() {
+                self.rest_bytes -= piece.len();
+                self.out.extend_from_slice(&piece);
+                continue;
+            }
+            if !self.slots.front().is_some_and(Slot::ready) {
+                break;
+            }
             let Some(slot) = self.slots.pop_front() else { break };
             self.answered_bytes -= slot.weight();
             if slot.silent {
                 continue;
             }
             let before = self.out.len();
-            slot.write(resp, &mut self.out);
+            slot.write(resp, &mut self.out, &mut self.rest);
+            self.rest_bytes = self.rest.iter().map(Bytes::len).sum();
             self.answer_bytes = (self.answer_bytes / 8 * 7).max(self.out.len() - before);
         }
     }
@@ -565,7 +581,7 @@ impl Conn {
 
     /// Whether the connection is over once its output is sent.
     pub(super) fn closing(&self) -> bool {
-        self.killed || self.closing && self.slots.is_empty()
+        self.killed || self.closing && self.all_written()
     }
 
     /// Ends the connection once what was asked before is answered.
@@ -577,6 +593,7 @@ impl Conn {
     pub(super) fn kill(&mut self) {
         (self.closing, self.killed) = (true, true);
         self.out.clear();
+        (self.rest, self.rest_bytes) = (VecDeque::new(), 0);
     }
 
     /// All that it takes of what clients may hold together.
@@ -584,7 +601,7 @@ impl Conn {
         let stalled = self.stalled.as_ref().map_or(0, |(_, cost)| *cost);
         let told = self.multi.as_ref().map_or(0, Multi::bytes);
         let requests = self.parser.held() + stalled + self.bytes_in_flight + told;
-        requests + self.answered_bytes + self.out.len()
+        requests + self.answered_bytes + self.out.len() + self.rest_bytes
     }
 
     /// Bytes of answers that the client has not taken.
@@ -607,6 +624,7 @@ impl Conn {
         self.slots.clear();
         (self.stalled, self.multi, self.out) = (None, None, BytesMut::new());
         (self.bytes_in_flight, self.answered_bytes) = (0, 0);
+        (self.rest, self.rest_bytes) = (VecDeque::new(), 0);
         self.closing = true;
     }
 
@@ -615,7 +633,7 @@ impl Conn {
     }
 
     pub(super) fn unsent_bytes(&self) -> usize {
-        self.out.len()
+        self.out.len() + self.rest_bytes
     }
 
     pub(super) fn waiting(&self) -> usize {

@@ -10,6 +10,7 @@ use base::{Bytes, Failure, Key};
 use bytes::BytesMut;
 use node::api::{Call, Reply};
 use service::kv::{Bucket, Outcome};
+use std::collections::VecDeque;
 use wire::resp::Out;
 
 /// A reply that is still to be written.
@@ -82,8 +83,8 @@ pub(super) enum Want {
     Watch { generation: u64, keys: Vec<(Bucket, Key)> },
     /// A page of SCAN; without its keys if they are of no type that was asked for.
     Scan { keys: bool },
-    /// All keys, in chunks: how many so far, and their replies.
-    Keys { count: usize, written: BytesMut },
+    /// All keys, in chunks.
+    Keys(walk::Keys),
     /// How many keys.
     Count,
     /// A key or none.
@@ -99,7 +100,7 @@ pub(super) enum Want {
 impl Want {
     fn weight(&self) -> usize {
         match self {
-            Want::Keys { written, .. } => written.len(),
+            Want::Keys(keys) => keys.bytes(),
             _ => 0,
         }
     }
@@ -146,8 +147,8 @@ impl Slot {
         }
     }
 
-    /// Writes the reply.
-    pub(super) fn write(self, resp: &Resp, buffer: &mut BytesMut) {
+    /// Writes the reply; of a long one, the head, with what follows it left in `rest`.
+    pub(super) fn write(self, resp: &Resp, buffer: &mut BytesMut, rest: &mut VecDeque<Bytes>) {
         let spec = self.spec;
         let mut out = Out::new(buffer, self.three);
         match self.body {
@@ -156,6 +157,7 @@ impl Slot {
             Body::Answered(_, Err(failure)) => {
                 out.error(errors::failure(spec, &failure).as_bytes());
             }
+            Body::Answered(Want::Keys(keys), Ok(Reply::Walk(_))) => keys.write(&mut out, rest),
             Body::Answered(want, Ok(reply)) => write(want, reply, spec, resp, &mut out),
         }
     }
@@ -169,10 +171,6 @@ fn write(want: Want, reply: Reply, spec: &Spec, resp: &Resp, out: &mut Out) {
         (Want::Exec(exec), Reply::Kv(outcome)) => exec.write(outcome, out),
         (Want::Watch { .. }, Reply::Kv(_)) => out.simple("OK"),
         (Want::Scan { keys }, Reply::Walk(reply)) => walk::write_page(reply, keys, out),
-        (Want::Keys { count, written }, Reply::Walk(_)) => {
-            out.array(count);
-            out.raw(&written);
-        }
         (Want::Count, Reply::Walk(reply)) => walk::write_count(reply, out),
         (Want::Any, Reply::Walk(reply)) => walk::write_any(reply, out),
         (Want::Plain, Reply::Session(session)) => out.integer(session as i64),

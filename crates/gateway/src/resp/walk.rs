@@ -10,6 +10,7 @@ use base::Bytes;
 use bytes::BytesMut;
 use node::api::{Call, Reply};
 use service::kv::scan::{Cursor, Walk, WalkReply, WalkRequest};
+use std::collections::VecDeque;
 use wire::resp::Out;
 
 type Plan = Result<(Call, Want), Wrong>;
@@ -41,8 +42,7 @@ pub(super) fn scan(_: &mut Conn, _: &mut Resp, context: &Context, args: &[Bytes]
 
 /// KEYS pattern
 pub(super) fn keys(_: &mut Conn, _: &mut Resp, context: &Context, args: &[Bytes]) -> Plan {
-    let want = Want::Keys { count: 0, written: BytesMut::new() };
-    walk(context, Walk::Keys { matching: args[1].clone() }, want)
+    walk(context, Walk::Keys { matching: args[1].clone() }, Want::Keys(Keys::default()))
 }
 
 pub(super) fn dbsize(_: &mut Conn, _: &mut Resp, context: &Context, _: &[Bytes]) -> Plan {
@@ -53,26 +53,59 @@ pub(super) fn randomkey(_: &mut Conn, resp: &mut Resp, context: &Context, _: &[B
     walk(context, Walk::Any { from: resp.random.u64() >> 1 }, Want::Any)
 }
 
-/// Adds a chunk of the answer to KEYS to what was written of it so far.
-pub(super) fn collect(
-    reply: &Reply,
-    count: &mut usize,
-    written: &mut BytesMut,
-    allowed: usize,
-) -> Result<(), Wrong> {
-    let Reply::Walk(WalkReply::Page { found, .. }) = reply else { return Ok(()) };
-    for found in found {
-        if written.len() + found.key.len() > allowed {
-            return Err(format!(
-                "ERR the keys that match take more than the {allowed} bytes that one answer may \
-                 have; use SCAN"
-            )
-            .into());
+/// Bytes from which on a piece of a long reply is not grown any more.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// The reply to KEYS as it comes in, in pieces: as one buffer it would be copied as it grows, and
+/// again when it is sent, in one turn of the node.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    count: usize,
+    full_bytes: usize,
+    full: VecDeque<Bytes>,
+    last: BytesMut,
+}
+
+impl Keys {
+    /// Adds a chunk of the answer to what was written of it so far.
+    pub(super) fn collect(&mut self, reply: &Reply, allowed: usize) -> Result<(), Wrong> {
+        let Reply::Walk(WalkReply::Page { found, .. }) = reply else { return Ok(()) };
+        for found in found {
+            if self.bytes() + found.key.len() > allowed {
+                return Err(format!(
+                    "ERR the keys that match take more than the {allowed} bytes that one answer \
+                     may have; use SCAN"
+                )
+                .into());
+            }
+            if self.last.is_empty() {
+                self.last.reserve(PIECE_BYTES + 256);
+            }
+            Out::new(&mut self.last, false).bulk(&found.key);
+            self.count += 1;
+            if self.last.len() >= PIECE_BYTES {
+                self.close_piece();
+            }
         }
-        Out::new(written, false).bulk(&found.key);
-        *count += 1;
+        Ok(())
     }
-    Ok(())
+
+    /// Bytes of all pieces.
+    pub(super) fn bytes(&self) -> usize {
+        self.full_bytes + self.last.len()
+    }
+
+    fn close_piece(&mut self) {
+        self.full_bytes += self.last.len();
+        self.full.push_back(std::mem::take(&mut self.last).freeze());
+    }
+
+    /// Writes the head of the reply; what follows it is left in `rest`.
+    pub(super) fn write(mut self, out: &mut Out, rest: &mut VecDeque<Bytes>) {
+        out.array(self.count);
+        self.close_piece();
+        rest.append(&mut self.full);
+    }
 }
 
 pub(super) fn write_page(reply: WalkReply, keys: bool, out: &mut Out) {
