@@ -6,7 +6,7 @@
 
 use base::time::MILLISECOND;
 use base::{Mono, Time, Wall};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How a test bends the wall clock of one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +51,12 @@ fn mono() -> Mono {
     let id = rustix::time::ClockId::Monotonic;
     let now = rustix::time::clock_gettime(id);
     Mono(now.tv_sec as u64 * base::time::SECOND + now.tv_nsec as u64)
+}
+
+/// Time that the processor spent on this thread so far.
+pub(crate) fn thread_cpu() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32)
 }
 
 fn system_wall() -> u64 {

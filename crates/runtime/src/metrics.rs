@@ -90,8 +90,11 @@ impl Histogram {
 /// Everything that a node counts.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// How long turns of the node took, those that had something to do.
+    /// How long turns of the node took on the wall's clock, those that had something to do.
     pub turn: Histogram,
+    /// The time that the processor spent on them: without the time that other threads and processes
+    /// had it meanwhile.
+    pub turn_cpu: Histogram,
     /// Requests of clients.
     pub requests: Counter,
     /// Answers to clients.

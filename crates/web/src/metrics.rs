@@ -112,13 +112,24 @@ impl Page {
         self.counted_of_disks(node, metrics);
         let turn = &metrics.turn;
         self.histogram("underpin_turn_seconds", "How long turns of the node took.", node, turn);
-        let longest = seconds(turn.max().as_nanos() as u64);
-        let out = self.family(
-            "underpin_turn_longest_seconds",
-            "gauge",
-            "The longest turn since the start.",
+        let cpu = &metrics.turn_cpu;
+        self.histogram(
+            "underpin_turn_cpu_seconds",
+            "Processor time of turns of the node.",
+            node,
+            cpu,
         );
-        Page::sample(out, "underpin_turn_longest_seconds", &[("node", node)], longest);
+        for (name, help, turn) in [
+            ("underpin_turn_longest_seconds", "The longest turn since the start.", turn),
+            (
+                "underpin_turn_cpu_longest_seconds",
+                "The most processor time of a turn since the start.",
+                cpu,
+            ),
+        ] {
+            let longest = seconds(turn.max().as_nanos() as u64);
+            Page::sample(self.family(name, "gauge", help), name, &[("node", node)], longest);
+        }
         self.counter(
             "underpin_elections_won_total",
             "Times that a replica here became its shard's leader.",
@@ -286,6 +297,18 @@ impl Page {
             "Bytes in memtables and row cache.",
             &labels,
             status.memory_bytes,
+        );
+        self.gauge(
+            "underpin_memtables_unflushed_bytes",
+            "Bytes in memtables that are in no table yet.",
+            &labels,
+            status.unflushed_bytes,
+        );
+        self.gauge(
+            "underpin_memtables_full",
+            "Whether writes are refused until memtables are written out.",
+            &labels,
+            status.memtables_full,
         );
         self.peers(node, status);
         self.shards(node, status);

@@ -23,6 +23,9 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
+/// Bytes of output that a connection writes before others have their turn.
+const WRITE_BYTES: u64 = 256 << 10;
+
 /// One client's connection.
 pub(super) struct Conn {
     id: ConnId,
@@ -143,18 +146,18 @@ impl Shared {
         read: &mut OwnedReadHalf,
     ) -> Poll<()> {
         let core = &mut *self.core.borrow_mut();
-        loop {
+        while conn.over.get() || self.may_go_on(cx) {
             if conn.over.get() {
                 return Poll::Ready(());
             }
             if conn.blocked.get() && conn.write.as_ref().poll_write_ready(cx).is_ready() {
+                self.pace.working();
                 self.serve_conn(core, self.now(), conn);
-                if conn.over.get() {
-                    return Poll::Ready(());
+                if conn.blocked.get() && !conn.over.get() {
+                    cx.waker().wake_by_ref(); // To go on, or to hear that the socket takes nothing.
+                    break;
                 }
-                if conn.blocked.get() {
-                    continue; // Until the socket says that it takes nothing, and wakes us.
-                }
+                continue;
             }
             if !self.wants_bytes(core, conn) {
                 break;
@@ -201,6 +204,7 @@ impl Shared {
     /// The first `bytes` of the scratch buffer came from `conn`; none: it will send no more.
     fn received(&self, core: &mut Core, conn: &Rc<Conn>, bytes: usize) {
         self.world.metrics.client_bytes_received.add(bytes as u64);
+        self.pace.working();
         let now = self.now();
         if bytes == 0 {
             conn.ended.set(true);
@@ -359,13 +363,17 @@ impl Shared {
         }
     }
 
-    /// Writes a connection's output. How many bytes that was; `None`: the socket takes no more.
+    /// Writes a connection's output. How many bytes that was; `None`: the socket takes no more, or
+    /// it had its share for now.
     fn write(&self, core: &mut Core, now: Time, conn: &Conn) -> io::Result<Option<u64>> {
         let mut written = 0;
         // A gateway hands out its answers bit by bit: what is taken makes room for more.
         while let Some(output) = core.gateway.output(conn.id) {
             if output.is_empty() {
                 break;
+            }
+            if written >= WRITE_BYTES {
+                return Ok(None);
             }
             match conn.write.try_write(output) {
                 Ok(bytes) => {

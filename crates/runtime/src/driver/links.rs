@@ -494,6 +494,9 @@ impl Shared {
     ) -> Poll<String> {
         let core = &mut *self.core.borrow_mut();
         loop {
+            if !self.may_go_on(cx) {
+                return Poll::Pending;
+            }
             let mut buffer = ReadBuf::new(&mut core.scratch);
             match Pin::new(&mut *read).poll_read(cx, &mut buffer) {
                 Poll::Pending => return Poll::Pending,
@@ -505,6 +508,7 @@ impl Shared {
                 return Poll::Ready("closed by the peer".into());
             }
             self.world.metrics.peer_bytes_received.add(bytes as u64);
+            self.pace.working();
             input.extend_from_slice(buffer.filled());
             if let Err(text) = self.cut(core, peer, input) {
                 return Poll::Ready(text);

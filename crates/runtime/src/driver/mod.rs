@@ -17,6 +17,13 @@
 //! No task is made for a request, and a request crosses no thread on its way to the log. While the
 //! log syncs, the sockets go on being read, and the next turn's batch grows: batching needs no timer.
 //!
+//! # How long a turn may be
+//!
+//! While a turn goes on nobody else is served, so it has a budget of about 2 ms. The node bounds its
+//! own work by counting it; this driver bounds by the clock what is handed in and what sockets bring
+//! and take between two turns ([`pace`]). What is left over is the next turn's, after the sockets had
+//! theirs.
+//!
 //! # What is bounded
 //!
 //! - A client's unread answers: the gateway stops taking its bytes while there are many, and then
@@ -34,6 +41,7 @@ mod accept;
 mod calls;
 mod conns;
 mod links;
+mod pace;
 mod seldom;
 
 use crate::clock::Clock;
@@ -48,11 +56,13 @@ use conns::Conn;
 use links::{Incoming, Link};
 use node::api::{FromConn, Gateway, Status};
 use node::{Effect, Input, Node};
+use pace::{Pace, some};
 use seldom::Seldom;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+use std::task::Context;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
@@ -96,6 +106,7 @@ pub(crate) struct Shared {
     core: RefCell<Core>,
     /// Something waits for a turn.
     wake: Notify,
+    pace: Pace,
     world: World,
     link_status: Arc<Mutex<Vec<LinkStatus>>>,
 }
@@ -176,6 +187,7 @@ async fn drive(setup: Setup) -> Exit {
     let shared = Rc::new(Shared {
         core: RefCell::new(core),
         wake: Notify::new(),
+        pace: Pace::default(),
         world,
         link_status: links,
     });
@@ -209,6 +221,7 @@ async fn turns(
 ) -> Exit {
     let mut stop_by: Option<Instant> = None;
     let mut swept = Instant::now();
+    shared.pace.turn_over(); // What it took to get here was no turn.
     loop {
         while let Ok(report) = reports.try_recv() {
             shared.reported(report);
@@ -252,7 +265,16 @@ impl Shared {
         self.world.clock.now()
     }
 
-    /// One turn: everything that waits goes into the node, and what it wants done is done.
+    /// Whether a socket may be worked on before the next turn; otherwise it is woken after it.
+    fn may_go_on(&self, cx: &Context<'_>) -> bool {
+        let may = self.pace.go_on(cx);
+        if !may {
+            self.wake.notify_one();
+        }
+        may
+    }
+
+    /// One turn: what waits goes into the node, and what it wants done is done.
     fn turn(self: &Rc<Self>) {
         let core = &mut *self.core.borrow_mut();
         let (started, now) = (Instant::now(), self.now());
@@ -264,12 +286,16 @@ impl Shared {
             self.carry_out(core, now);
         }
         self.settle(core, now);
+        let (cpu, sockets) = self.pace.turn_over();
+        if busy || sockets {
+            self.world.metrics.turn_cpu.observe(cpu);
+        }
         if busy {
             let took = started.elapsed();
             self.world.metrics.turn.observe(took);
             if took > TURN_SLOW {
-                let ms = took.as_millis() as u64;
-                tracing::warn!(node = %self.world.node, ms, "a turn took long");
+                let (ms, cpu_ms) = (took.as_millis() as u64, cpu.as_millis() as u64);
+                tracing::warn!(node = %self.world.node, ms, cpu_ms, "a turn took long");
             }
         }
     }
@@ -394,22 +420,21 @@ impl Inputs {
 }
 
 impl Core {
-    /// Consensus first, clients last.
+    /// Consensus first, clients last; what there is no time for is left for the next turn.
     fn step(&mut self, now: Time, due: bool) {
-        let Inputs { own, normal, bulk, clients } = std::mem::take(&mut self.inputs);
-        let (node, effects) = (&mut self.node, &mut self.effects);
-        for input in own {
+        let Core { inputs, node, effects, .. } = self;
+        for input in inputs.own.drain(..) {
             node.step(now, input, effects);
-        }
-        for (from, body) in normal.into_iter().chain(bulk) {
-            node.step(now, Input::Peer(from, body), effects);
         }
         if due {
             node.step(now, Input::Tick, effects);
         }
-        for client in clients {
-            node.step(now, Input::Client(client), effects);
+        let peers = Instant::now() + pace::PEERS;
+        for queue in [&mut inputs.normal, &mut inputs.bulk] {
+            some(queue, peers, |(from, body)| node.step(now, Input::Peer(from, body), effects));
         }
+        let clients = Instant::now() + pace::CLIENTS;
+        some(&mut inputs.clients, clients, |from| node.step(now, Input::Client(from), effects));
     }
 
     fn count_elections(&mut self, status: &Status, metrics: &Metrics) {
