@@ -21,6 +21,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::{fs, io};
 use subject::Subject;
+use underpin_e2e::million::{self, Plan};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     }
     let rest = match words.first().map(String::as_str) {
         Some("kv") => &words[1..],
+        Some("million") => return million(&words[1..]),
         _ => {
             eprint!("{}", options::HELP);
             return ExitCode::from(2);
@@ -42,11 +44,31 @@ fn main() -> ExitCode {
             eprintln!("{error}");
             ExitCode::FAILURE
         }
-        Err(mistake) => {
-            eprint!("{mistake}\n\n{}", options::HELP);
-            ExitCode::from(2)
-        }
+        Err(mistake) => usage(&mistake),
     }
+}
+
+/// Many keys: figures, and turns within their bounds.
+fn million(words: &[String]) -> ExitCode {
+    let mut plan = Plan::default();
+    match words {
+        [] => {}
+        [flag, keys] if flag == "--keys" => match keys.parse() {
+            Ok(keys) if keys > 0 => plan.keys = keys,
+            _ => return usage(&format!("--keys {keys}: a number from 1 up is needed")),
+        },
+        _ => return usage(&format!("million {}: there is no such option", words.join(" "))),
+    }
+    let report = million::run(&plan);
+    println!("{report}");
+    let broken = report.broken();
+    broken.iter().for_each(|line| println!("{line}"));
+    if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn usage(mistake: &str) -> ExitCode {
+    eprint!("{mistake}\n\n{}", options::HELP);
+    ExitCode::from(2)
 }
 
 /// Measures and writes the results.

@@ -3,6 +3,7 @@
 /// What `underpin-bench --help` prints.
 pub const HELP: &str = "\
 cargo xtask bench kv [OPTIONS]
+cargo xtask million [--keys N]
 
 Measures a cluster of three underpin servers, each syncing before it acknowledges, beside Redis with
 appendfsync always. Subjects take turns, A B B A …; each turn starts fresh servers and runs every

@@ -17,11 +17,16 @@
 //! | [`writers`] | writers that remember what they were told |
 //! | [`oracle`] | random requests to Redis and to Underpin, compared byte by byte |
 //! | [`outage`] | how long nothing was acknowledged |
+//! | [`metrics`] | a node's /metrics |
+//! | [`turns`] | how long turns of nodes took |
+//! | [`million`] | a million keys: what they take, and how long turns are meanwhile |
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cluster;
 pub mod crowd;
+pub mod metrics;
+pub mod million;
 pub mod oracle;
 pub mod outage;
 pub mod place;
@@ -29,5 +34,6 @@ pub mod process;
 pub mod redis;
 pub mod resp;
 pub mod terminal;
+pub mod turns;
 pub mod wait;
 pub mod writers;

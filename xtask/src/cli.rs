@@ -23,6 +23,8 @@ cargo xtask COMMAND
   fuzz TARGET ARGS… a parser's body under libFuzzer, with its options (-runs=N); needs a nightly
                    toolchain. With --execs N [--seed N] instead: plain changes, on any toolchain.
                    Targets: resp_parser resp_session peer wal snapshot
+  million          a million keys on three servers: figures, and every turn of a node within its
+                   bound; `--keys N` for another number
   bench kv ARGS…   the key-value benchmark; `cargo xtask bench kv --help` for its own options
   help             this
 
@@ -62,6 +64,7 @@ pub fn run(words: &[String]) -> ExitCode {
             fuzz::plain(name, executions, seed)
         }
         ["fuzz", name, ref rest @ ..] => fuzz::guided(name, rest),
+        ["million", ref rest @ ..] => bench(&[&["million"], rest].concat()),
         ["bench", ref rest @ ..] => bench(rest),
         _ => {
             eprint!("cargo xtask {}: there is no such command\n\n{HELP}", words.join(" "));

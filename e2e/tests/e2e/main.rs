@@ -9,5 +9,6 @@ mod harness;
 mod hell;
 mod keys;
 mod kill;
+mod million;
 mod oracle;
 mod redis_py;
