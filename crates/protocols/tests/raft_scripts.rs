@@ -10,6 +10,7 @@
 //! lease 1                   what the lease allows now
 //! deliver [1 2]             deliver what is under way, all of it or on one link, once
 //! drop [1 2]                lose it instead
+//! copy 1 2 / again 1 2      what is on a link now comes a second time / when this is said
 //! sync 1                    finish r1's writes; `disk 1 manual` stops doing that by itself
 //! settle                    deliver and sync until nothing moves, in no time
 //! advance 100               let milliseconds pass with heartbeats; `quiet 100` without any
@@ -69,6 +70,7 @@ struct Story {
     now: u64,
     servers: BTreeMap<u64, Server>,
     links: BTreeMap<(u64, u64), Vec<Message>>,
+    copies: Vec<Message>,
     cut: BTreeSet<(u64, u64)>,
     /// By how many seconds a server's wall clock is wrong.
     clocks: BTreeMap<u64, i64>,
@@ -112,6 +114,16 @@ impl Story {
             "deliver" => drop(self.deliver(number(1).zip(number(2)))),
             "drop" => {
                 self.links.retain(|link, _| number(1).zip(number(2)).is_some_and(|l| l != *link))
+            }
+            "copy" => {
+                let link = number(1).zip(number(2)).unwrap();
+                self.copies = self.links.get(&link).cloned().unwrap_or_default();
+            }
+            "again" => {
+                let link = number(1).zip(number(2)).unwrap();
+                let copies = std::mem::take(&mut self.copies);
+                self.links.entry(link).or_default().extend(copies);
+                self.deliver(Some(link));
             }
             "sync" => self.sync(number(1).unwrap()),
             "disk" => self.server(number(1).unwrap()).manual_disk = words[2] == "manual",

@@ -24,19 +24,24 @@
 //! The same seed is the same run, down to the hash of every event. [`mutant`] holds broken worlds
 //! which a test lets this find.
 //!
+//! [`raft`] is a smaller world, of Raft alone: faster, nastier, and with membership changes.
+//!
 //! What is not simulated: bytes on the wire between nodes (frames and handshake are `wire::peer`'s
 //! own tests), the runtime's queues, real tables (`lsm-tree`), membership changes by operators.
 
 pub mod check;
 mod clock;
+pub mod judge;
 pub mod mutant;
 pub mod profile;
+pub mod raft;
 mod trace;
 mod workload;
 mod world;
 
 pub use world::Totals;
 
+use judge::Judge;
 use mutant::Mutant;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::{Setup, World};
@@ -52,12 +57,14 @@ pub struct Run {
     pub seconds: u64,
     /// A bug to put in.
     pub mutant: Option<Mutant>,
+    /// Whether the observer of all logs looks on; without it only clients judge.
+    pub watched: bool,
 }
 
 impl Run {
     /// Five nodes and thirty seconds.
     pub fn of(seed: u64) -> Run {
-        Run { seed, nodes: 5, seconds: 30, mutant: None }
+        Run { seed, nodes: 5, seconds: 30, mutant: None, watched: true }
     }
 }
 
@@ -68,6 +75,8 @@ pub struct Report {
     pub seed: u64,
     /// What was violated.
     pub violation: Option<String>,
+    /// Who says so.
+    pub judge: Option<Judge>,
     /// The last events, if something was.
     pub tail: Vec<String>,
     /// Over every event.
@@ -81,15 +90,19 @@ const TAIL: usize = 60;
 
 /// Runs one world. `reader` is given each event in words.
 pub fn run(run: Run, reader: Option<&mut dyn FnMut(&str)>) -> Report {
-    let Run { seed, nodes, seconds, mutant } = run;
+    let Run { seed, nodes, seconds, mutant, watched } = run;
     let fault_ns = seconds * base::time::SECOND;
-    let mut world = World::new(&Setup { seed, nodes, fault_ns, mutant }, reader);
+    let mut world = World::new(&Setup { seed, nodes, fault_ns, mutant, watched }, reader);
     // A panic of an assertion inside a node is a finding like any other; the world is not used after
     // it but for its trace.
     let ended = catch_unwind(AssertUnwindSafe(|| world.run(fault_ns)));
-    let violation = ended.unwrap_or_else(|panic| Some(panicked(&*panic)));
+    let (judge, violation) = match ended {
+        Ok(violation) => (violation.is_some().then_some(world.judge), violation),
+        Err(panic) => (Some(Judge::Assertion), Some(panicked(&*panic))),
+    };
     let tail = if violation.is_some() { world.trace.tail(TAIL) } else { Vec::new() };
-    Report { seed, violation, tail, hash: world.trace.hash(), totals: world.totals.clone() }
+    let (hash, totals) = (world.trace.hash(), world.totals.clone());
+    Report { seed, violation, judge, tail, hash, totals }
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> String {

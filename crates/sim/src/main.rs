@@ -110,7 +110,7 @@ fn main() -> ExitCode {
 }
 
 fn of(options: &Options, seed: u64) -> Run {
-    Run { seed, nodes: options.nodes, seconds: options.seconds, mutant: None }
+    Run { seed, nodes: options.nodes, seconds: options.seconds, ..Run::of(seed) }
 }
 
 fn one(options: &Options, seed: u64) -> ExitCode {

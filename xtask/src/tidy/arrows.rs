@@ -34,6 +34,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("models", &["base", "protocols"]),
     // Outside: they see processes and clients, not crates.
     ("xtask", &[]),
+    ("zoo", &["base", "sim"]),
     ("e2e", &[]),
     // The harness that starts and stops clusters is e2e's.
     ("bench", &["e2e"]),

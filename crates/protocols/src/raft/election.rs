@@ -176,8 +176,9 @@ impl Raft {
     ) {
         if transfer {
             // The leader of the term before gave up its lease, and all earlier leaders lost theirs
-            // when it was elected.
-            self.binding = None;
+            // when it was elected. A promise of this very term stands: it was given to the candidate
+            // once it was elected, and the request is late.
+            self.binding.take_if(|binding| binding.term < self.term);
         }
         let free = self.vote.is_none() && self.leader.is_none();
         let granted = (self.vote == Some(from) || free)

@@ -136,9 +136,11 @@ impl Raft {
     }
 
     fn tell_commit_to(&mut self, ctx: Context, to: ReplicaId, commit: Index) {
+        // An empty append tells no more than what lies before it: a follower that lags is told with
+        // its entries, or else each of its answers would be answered by a message without news.
         if let Some(progress) = self.progress_mut(to)
             && progress.feed == Feed::Replicate
-            && progress.commit_sent < commit
+            && progress.commit_sent < commit.min(progress.next.prev())
         {
             self.send_append(ctx, to, false);
         }

@@ -2,6 +2,7 @@
 
 use super::hosts::{End, HostInput};
 use super::{Event, World};
+use crate::judge::Judge;
 use crate::mutant::Mutant;
 use base::time::MILLISECOND;
 use node::{Fetch, Fetched, Input};
@@ -125,7 +126,8 @@ impl World<'_> {
     /// After an I/O error the process ends, as the runtime's does; anything else is a bug.
     fn log_failed(&mut self, number: usize, error: &WalError) {
         if !matches!(error, WalError::Io { .. }) || !self.hosts[number].failing {
-            return self.violated(format!("n{}: the log refuses: {error}", number + 1));
+            let what = format!("n{}: the log refuses: {error}", number + 1);
+            return self.violated_for(Judge::Assertion, what);
         }
         self.hosts[number].failing = false;
         self.say(format!("n{} stops: {error}", number + 1));

@@ -6,6 +6,7 @@
 
 use super::{CLUSTER, Event, World};
 use crate::clock::HostClock;
+use crate::judge::Judge;
 use crate::mutant::Mutant;
 use crate::profile::Profile;
 use crate::trace::Line;
@@ -141,6 +142,11 @@ impl World<'_> {
         }
     }
 
+    /// A process that has nothing to complain about its disk does not start.
+    fn refused_start(&mut self, number: usize, error: &dyn std::fmt::Display) {
+        self.violated_for(Judge::Assertion, format!("n{} can't start: {error}", number + 1));
+    }
+
     /// A process starts on its data directory.
     pub(super) fn start(&mut self, number: usize) {
         if self.hosts[number].up() {
@@ -163,7 +169,7 @@ impl World<'_> {
                 self.say(format!("n{} can't start: its log's disk fails", number + 1));
                 return self.after(100 * MILLISECOND, Event::Start { host: number });
             }
-            Err(error) => return self.violated(format!("n{} can't start: {error}", number + 1)),
+            Err(error) => return self.refused_start(number, &error),
         };
         let generation = host.tables.generation();
         let everything = RangeLimit { rows: usize::MAX, bytes: usize::MAX };
@@ -187,14 +193,15 @@ impl World<'_> {
             seed,
             ..gateway::resp::Options::default()
         });
-        if let Err(wrong) = self.watch.started(number, &boot.recovered) {
-            return self.violated(wrong);
-        }
+        let watched = self.watch.started(number, &boot.recovered);
         let time = host.clock.at(now);
         let fresh = boot.fresh;
         match Node::new(options, boot, time) {
             Ok(node) => host.node = Some(node),
-            Err(error) => return self.violated(format!("n{} can't start: {error}", number + 1)),
+            Err(error) => return self.refused_start(number, &error),
+        }
+        if let Err(wrong) = watched {
+            self.violated_for(Judge::Watch, wrong);
         }
         self.say(format!(
             "n{} starts{}",
@@ -320,7 +327,8 @@ impl World<'_> {
                 self.violated(format!("n{} can't read what {from} sent: {text}", number + 1));
             }
             Effect::Fatal(message) => {
-                self.violated(format!("n{} can't go on: {message}", number + 1));
+                let what = format!("n{} can't go on: {message}", number + 1);
+                self.violated_for(Judge::Assertion, what);
             }
         }
     }

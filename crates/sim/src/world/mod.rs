@@ -18,6 +18,7 @@ mod watch;
 
 use crate::check::expiry::Judged;
 use crate::clock::HostClock;
+use crate::judge::Judge;
 use crate::mutant::Mutant;
 use crate::profile::Profile;
 use crate::trace::{Line, Trace};
@@ -197,6 +198,8 @@ pub(crate) struct Setup {
     /// How long things go wrong.
     pub fault_ns: u64,
     pub mutant: Option<Mutant>,
+    /// Whether the observer's findings count.
+    pub watched: bool,
 }
 
 /// One simulated cluster with its clients.
@@ -218,6 +221,9 @@ pub(crate) struct World<'a> {
     /// No more faults; clients must get on.
     peace: bool,
     violation: Option<String>,
+    /// Who found it.
+    pub judge: Judge,
+    watched: bool,
     /// The answer to the world's own request.
     marked: Option<Option<Index>>,
     pub histories: Histories,
@@ -262,6 +268,8 @@ impl<'a> World<'a> {
             totals: Totals::default(),
             peace: false,
             violation: None,
+            judge: Judge::Client,
+            watched: setup.watched,
             marked: None,
             histories: Histories::default(),
             mutant: setup.mutant,
@@ -299,11 +307,16 @@ impl<'a> World<'a> {
         self.at(self.now.saturating_add(pause), event);
     }
 
-    /// Something is not as promised.
+    /// Something is not as clients were promised.
     fn violated(&mut self, what: String) {
-        if self.violation.is_none() {
+        self.violated_for(Judge::Client, what);
+    }
+
+    fn violated_for(&mut self, judge: Judge, what: String) {
+        if self.violation.is_none() && (self.watched || judge != Judge::Watch) {
             self.trace.text(self.now, format!("VIOLATED: {what}"));
             self.violation = Some(what);
+            self.judge = judge;
         }
     }
 

@@ -13,6 +13,7 @@
 
 use super::World;
 use crate::clock::EPOCH_NS;
+use crate::judge::Judge;
 use base::checksum::hash64;
 use base::codec::Writer;
 use base::time::MILLISECOND;
@@ -40,9 +41,12 @@ impl Mirror {
 
     fn put(&mut self, entries: &[Entry]) {
         let Some(first) = entries.first() else { return };
-        assert!(first.index.0 > self.start, "entries before the log's start");
+        if first.index.0 <= self.start || first.index.0 > self.start + self.entries.len() as u64 + 1
+        {
+            // Before its start or behind a gap: the log itself refuses to write such a thing.
+            self.reset(first.index.0 - 1);
+        }
         self.entries.truncate((first.index.0 - self.start - 1) as usize);
-        assert_eq!(self.start + self.entries.len() as u64 + 1, first.index.0, "a gap in the log");
         self.entries.extend(entries.iter().map(|entry| (entry.term, hash_of(entry))));
     }
 
@@ -421,7 +425,7 @@ impl World<'_> {
         let now = host.clock.at(self.now).mono;
         let wrong = wrong.or_else(|| self.watch.overdue(number, now));
         if let Some(what) = wrong {
-            self.violated(what);
+            self.violated_for(Judge::Watch, what);
         }
     }
 }

@@ -1,0 +1,115 @@
+//! The observer: sees every log, every commit index, every disk, and knows Raft's invariants.
+
+use super::world::World;
+use crate::judge::Judge;
+use base::codec::Reader;
+use base::{Entry, EntryKind, Index, Membership, NodeId, ReplicaId, Term};
+use std::collections::BTreeMap;
+
+/// What the observer knows.
+#[derive(Default)]
+pub struct Truth {
+    leaders: BTreeMap<Term, ReplicaId>,
+    /// Entries by place, with the term before them.
+    entries: BTreeMap<(Index, Term), (Entry, Term)>,
+    committed: Vec<Entry>,
+}
+
+impl Truth {
+    pub fn commit(&self) -> Index {
+        Index(self.committed.len() as u64)
+    }
+}
+
+impl World<'_> {
+    fn observe(&mut self, fine: bool, what: impl FnOnce() -> String) {
+        if !fine {
+            self.fail(Judge::Watch, what());
+        }
+    }
+
+    /// A replica leads.
+    pub(super) fn see_leader(&mut self, id: NodeId, replica: ReplicaId, term: Term) {
+        self.stats.elections += 1;
+        if !self.watched {
+            return;
+        }
+        let leader = *self.truth.leaders.entry(term).or_insert(replica);
+        self.observe(leader == replica, || format!("{leader} and {replica} lead in {term}"));
+        let raft = self.raft(id, replica);
+        let start = raft.log_start().index;
+        let lacks =
+            |entry: &&Entry| entry.index > start && raft.term_at(entry.index) != Some(entry.term);
+        let lacking = self.truth.committed.iter().find(lacks).map(|entry| entry.index);
+        self.observe(lacking.is_none(), || {
+            format!("leader {replica} of {term} lacks the committed entry {lacking:?}")
+        });
+    }
+
+    /// A replica writes entries.
+    pub(super) fn see_entries(&mut self, id: NodeId, replica: ReplicaId, entries: &[Entry]) {
+        if !self.watched {
+            return;
+        }
+        for entry in entries {
+            let Some(before) = self.raft(id, replica).term_at(entry.index.prev()) else { continue };
+            let place = (entry.index, entry.term);
+            let seen = self.truth.entries.entry(place).or_insert_with(|| (entry.clone(), before));
+            let matches = (&seen.0, seen.1) == (entry, before);
+            self.observe(matches, || format!("two logs differ at {place:?}"));
+        }
+    }
+
+    /// A replica's commit index moved up.
+    pub(super) fn see_commit(&mut self, id: NodeId, replica: ReplicaId, index: Index) {
+        let known = self.truth.commit();
+        if !self.watched || index <= known {
+            return; // What is known is checked when it is applied.
+        }
+        let raft = self.raft(id, replica);
+        if raft.log_start().index > known {
+            return self.observe(false, || format!("{index} is committed, nobody held {known}"));
+        }
+        let membership = raft.membership().clone();
+        self.truth.committed.extend(raft.entries(known, index, usize::MAX));
+        let Some(last) = self.truth.committed.last() else { return };
+        let (last_index, last_term) = (last.index, last.term);
+        for voters in [&membership.voters, &membership.outgoing] {
+            let holds = |(replica, node): &(&ReplicaId, &NodeId)| {
+                let replica = self.nodes[*node].replicas.get(*replica);
+                replica.is_some_and(|replica| replica.disk.holds(last_index, last_term))
+            };
+            let holding = voters.iter().filter(holds).count();
+            let enough = voters.is_empty() || holding > voters.len() / 2;
+            self.observe(enough, || {
+                format!("{last_index} is committed on {holding} of {} disks", voters.len())
+            });
+        }
+    }
+
+    /// A replica applies an entry.
+    pub(super) fn see_applied(&mut self, replica: ReplicaId, entry: &Entry) {
+        if entry.kind == EntryKind::Membership && entry.index > self.members.0 {
+            let membership = Membership::decode(&mut Reader::new(entry.data.clone()));
+            self.members = (entry.index, membership.expect("a leader encoded it"));
+        }
+        if self.watched {
+            let known = self.truth.committed.get(entry.index.0 as usize - 1);
+            let same = known == Some(entry);
+            self.observe(same, || format!("{replica} applies another entry {}", entry.index));
+        }
+    }
+
+    /// A read may run at `index`; `floor` was committed when it began.
+    pub(super) fn see_read(&mut self, index: Index, floor: Index) {
+        let fine = !self.watched || index >= floor;
+        self.observe(fine, || format!("a read that began after {floor} sees only {index}"));
+    }
+
+    /// A replica would read at `index` now, by its lease.
+    pub(super) fn see_lease(&mut self, replica: ReplicaId, index: Index) {
+        let commit = self.truth.commit();
+        let fine = !self.watched || index >= commit;
+        self.observe(fine, || format!("{replica} has a lease at {index}, committed is {commit}"));
+    }
+}
