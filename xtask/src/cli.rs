@@ -1,7 +1,7 @@
 //! The commands, their help, and what each runs.
 
 use crate::steps::{Steps, has_nextest, tests};
-use crate::{cargo, e2e, fuzz, root, target, tidy};
+use crate::{cargo, e2e, fuzz, root, target, tidy, zoo};
 use std::process::{Command, ExitCode};
 
 /// What `cargo xtask` and `cargo xtask help` print.
@@ -15,6 +15,7 @@ cargo xtask COMMAND
   sizes            lines by crate, and the long files
   sim ARGS…        the simulator; `cargo xtask sim --help` for its own options
   models ARGS…     the model checker; `cargo xtask models --help` for its own options
+  zoo ARGS…        known bugs, built in, must be found; `cargo xtask zoo --help` for its options
   e2e [FILTER]     only the end-to-end tests, or those whose names contain FILTER
   chaos-kill       the end-to-end tests that kill servers, with the full count: leader killed 20
                    times, stopped 10 times, everything killed 10 times
@@ -54,6 +55,7 @@ pub fn run(words: &[String]) -> ExitCode {
         }
         ["sim", ref rest @ ..] => forward("underpin-sim", rest, &[]),
         ["models", ref rest @ ..] => forward("underpin-models", rest, &[]),
+        ["zoo", ref rest @ ..] => zoo::run(rest),
         ["e2e"] => end_to_end("", &[]),
         ["e2e", filter] => end_to_end(filter, &[]),
         ["chaos-kill"] => end_to_end("kill::", e2e::FULL_COUNTS),

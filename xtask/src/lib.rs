@@ -4,7 +4,7 @@
 //! end-to-end tests, and is all that `.ci/run` calls. Everything is built once, in one profile
 //! (the workspace's `dev`), and then run: [`steps`] runs things and counts, [`e2e`] brings the
 //! strangers that end-to-end tests need (Redis, redis-py), [`tidy`] holds the rules of the
-//! repository that no compiler checks.
+//! repository that no compiler checks; [`zoo`] builds known bugs in and lets them be found.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -13,6 +13,7 @@ pub mod e2e;
 pub mod fuzz;
 pub mod steps;
 pub mod tidy;
+pub mod zoo;
 
 use std::path::PathBuf;
 use std::process::Command;
