@@ -1,7 +1,7 @@
 //! The copy of the workspace in which every mutant is present.
 //!
 //! It lies in `target/zoo/src` and is brought up to date file by file, so that an unchanged source
-//! is not built again. Dependencies are found built in the ordinary target folder.
+//! is not built again. Dependencies are found built in the ordinary target folder. In it our crates have another version, see `rename`.
 
 use super::mutant::Mutant;
 use crate::{root, target};
@@ -38,6 +38,7 @@ pub fn make(mutants: &[Mutant]) -> Result<(), String> {
     }
     mutate(mutants, &mut files)?;
     add_switch(&mut files)?;
+    rename(&mut files);
     for (path, text) in &mut files {
         if is_core(path) {
             *text = quiet(text);
@@ -88,6 +89,30 @@ fn add_switch(files: &mut Files) -> Result<(), String> {
     let runner = files.get_mut("zoo/src/main.rs").ok_or("zoo/src/main.rs is missing")?;
     *runner = runner.replacen("mod switch;", "use base::zoo as switch;", 1);
     Ok(())
+}
+
+/// Cargo tells crates of one name and version apart by their place within the workspace only, which
+/// is the same here: without another version, this build and the ordinary one would each take the
+/// other's crates for its own.
+fn rename(files: &mut Files) {
+    let version = |text: &mut String| {
+        *text = text.replacen("\nversion = \"0.1.0\"", "\nversion = \"0.1.0-zoo\"", 1);
+    };
+    files.entry("Cargo.toml".into()).and_modify(version);
+    if let Some(lock) = files.get_mut("Cargo.lock") {
+        let ours = |block: &str| block.contains("name = \"underpin") || block.contains("\"xtask\"");
+        let blocks = lock.split("\n\n").map(|block| {
+            let mut block = block.to_owned();
+            if ours(&block) && !block.contains("\nsource = ") {
+                version(&mut block);
+            }
+            block
+        });
+        *lock = blocks.collect::<Vec<_>>().join("\n\n");
+    }
+    files.entry("zoo/Cargo.toml".into()).and_modify(|text| {
+        text.push_str("\n[[bin]]\nname = \"underpin-zoo-mutants\"\npath = \"src/main.rs\"\n");
+    });
 }
 
 fn is_core(path: &str) -> bool {

@@ -200,7 +200,7 @@ fn hunt(
     budget_seconds: u64,
     seeds: Option<u64>,
 ) -> Result<Hunt, String> {
-    let mut command = Command::new(target().join("debug/underpin-zoo"));
+    let mut command = Command::new(target().join("debug/underpin-zoo-mutants"));
     let world = if world == World::Node { "node" } else { "raft" };
     command.args(["--mutant", &mutant.to_string(), "--world", world]);
     command.args(["--from", &from.to_string(), "--budget-seconds", &budget_seconds.to_string()]);
