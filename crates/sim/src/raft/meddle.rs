@@ -289,7 +289,7 @@ impl World<'_> {
         }
         let stamp = self.nodes[&node].replicas[&id].machine.applied.stamp;
         // A quorum's clocks may be slow, if the others are out of reach for long.
-        let lags = stamp.0 + 4 * SECOND <= super::node::EPOCH + self.t;
+        let lags = stamp.0 + 8 * SECOND <= super::node::EPOCH + self.t;
         if lags && self.stats.slow_steps == 0 {
             self.fail(Judge::Client, "stamps lag behind true time".into());
         }
