@@ -28,6 +28,7 @@ impl Node {
         self.tend_snapshots();
         self.register();
         self.replace_replicas();
+        self.leave_full_disk();
         self.sweep();
     }
 

@@ -3,7 +3,7 @@
 
 use crate::api::{Answer, Reply};
 use crate::descriptor::DataIds;
-use crate::effect::{Effect, Fetch, FetchId};
+use crate::effect::{Effect, Fetch, FetchId, Room};
 use crate::options::Options;
 use crate::outbox::Outbox;
 use crate::peer::Message;
@@ -77,7 +77,7 @@ pub(crate) struct Core {
     pub wishes: Vec<Wish>,
     pub fetches: BTreeMap<FetchId, Asked>,
     pub fetch_next: u64,
-    pub disk_full: bool,
+    pub room: Room,
     pub stopping: bool,
 }
 
@@ -113,6 +113,11 @@ impl Core {
     /// What is committed is applied all the same: the log holds only so much of that.
     pub fn memtables_full(&self) -> bool {
         self.engine.unflushed_bytes() >= self.options.memtables_bytes_max
+    }
+
+    /// Whether only what frees space may be taken up.
+    pub fn disk_full(&self) -> bool {
+        self.room != Room::Ample
     }
 
     /// What Raft needs to know besides its input.

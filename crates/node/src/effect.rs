@@ -41,6 +41,18 @@ impl Boot {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FetchId(pub u64);
 
+/// How much room there is on a node's disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Room {
+    /// Enough.
+    #[default]
+    Ample,
+    /// The log's reserve is left: for what frees space, and for what others hold already.
+    Reserve,
+    /// Not even that: records wait until there is room.
+    None,
+}
+
 /// Something that a node should know.
 #[derive(Debug)]
 pub enum Input {
@@ -70,8 +82,8 @@ pub enum Input {
         /// Its ticket.
         ticket: u64,
     },
-    /// The log has no room beyond its reserve (true), or has room again (false).
-    DiskFull(bool),
+    /// How much room the disk has now.
+    Room(Room),
     /// An answer of the tables.
     Fetched(FetchId, Fetched),
     /// A memtable is a table now, durable and visible from this generation on.

@@ -27,6 +27,9 @@ struct UnderWay {
     /// Not handed out before this ticket is durable.
     job: Option<(u64, FlushJob)>,
     applied: Vec<(ShardId, Index)>,
+    /// Data ids that nothing in it refers to. Those that died since then are still referred to by
+    /// what is on the disk: after a crash their rows would be needed again.
+    dead: Vec<u64>,
     /// Shards whose installed snapshot becomes durable with this.
     installing: Vec<ShardId>,
 }
@@ -71,9 +74,9 @@ impl Node {
         // What this turn has gathered for the log goes out with the next ticket.
         let gathered = !self.core.records.is_empty() || !self.core.owed.is_empty();
         let ticket = self.flush.emitted + u64::from(gathered);
-        let installing = self.installing();
+        let (dead, installing) = (self.core.ids.dead(), self.installing());
         self.flush.under_way =
-            Some(UnderWay { id: job.id, job: Some((ticket, job)), applied, installing });
+            Some(UnderWay { id: job.id, job: Some((ticket, job)), applied, dead, installing });
         self.flush.hand_out(&mut self.core);
     }
 
@@ -90,7 +93,6 @@ impl Node {
         }
         self.installs_flushed(under_way.installing);
         let oldest = self.core.engine.oldest_generation();
-        let dead = self.core.ids.dead();
-        self.core.effects.push(Effect::Compact { oldest, dead });
+        self.core.effects.push(Effect::Compact { oldest, dead: under_way.dead });
     }
 }

@@ -25,12 +25,13 @@ mod node;
 mod options;
 mod outbox;
 mod peer;
+mod room;
 mod scan;
 mod shard;
 mod snapshot;
 mod status;
 
-pub use effect::{Boot, Effect, Fetch, FetchId, Fetched, Input};
+pub use effect::{Boot, Effect, Fetch, FetchId, Fetched, Input, Room};
 pub use node::{KV, META, Node};
 pub use options::Options;
 pub use peer::{describe_message, rewrite_message};

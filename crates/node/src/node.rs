@@ -4,11 +4,12 @@ use crate::api::{Answer, Call, Consistency, FromConn, Reply, Request};
 use crate::clients::{Clients, Place};
 use crate::core::{Asked, Core, Origin, Wish};
 use crate::descriptor::{self, Descriptor};
-use crate::effect::{Boot, Effect, FetchId, Fetched, Input};
+use crate::effect::{Boot, Effect, FetchId, Fetched, Input, Room};
 use crate::flush::Flush;
 use crate::options::Options;
 use crate::outbox::Outbox;
 use crate::peer::{Forwarded, Message};
+use crate::room::{Rooms, grows, takes_space};
 use crate::scan::{Found, Scans};
 use crate::shard::{Read, Shard, Waiter};
 use crate::snapshot::{ChunkMessage, Snapshots};
@@ -19,7 +20,6 @@ use protocols::liveness::{self, Liveness};
 use protocols::raft::{self, Raft};
 use service::Machine;
 use service::command::Command;
-use service::kv::{Batch, Op};
 use service::meta::ClusterMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -47,6 +47,7 @@ pub struct Node {
     pub(crate) scans: Scans,
     pub(crate) snapshots: Snapshots,
     pub(crate) flush: Flush,
+    pub(crate) rooms: Rooms,
     pub(crate) map: ClusterMap,
     pub(crate) identity: Identity,
     pub(crate) boot: BootFacts,
@@ -93,7 +94,7 @@ impl Node {
             wishes: Vec::new(),
             fetches: BTreeMap::new(),
             fetch_next: 0,
-            disk_full: false,
+            room: Room::Ample,
             stopping: false,
             options,
         };
@@ -104,6 +105,7 @@ impl Node {
             scans: Scans::default(),
             snapshots: Snapshots::default(),
             flush: Flush::default(),
+            rooms: Rooms::default(),
             map: ClusterMap::default(),
             boot: BootFacts {
                 started: now.mono,
@@ -300,6 +302,7 @@ impl Node {
                 self.links.insert(node);
                 self.routes_changed = true;
                 self.snapshots.link_up(&mut self.core, node);
+                self.tell_room(node);
             }
             Input::PeerDown(node) => self.link_down(node),
             Input::Backlog { peer, bulk, bytes } => self.core.outbox.told(peer, bulk, bytes),
@@ -308,7 +311,7 @@ impl Node {
                 Err(error) => self.unreadable(from, error.to_string()),
             },
             Input::Logged { ticket } => self.logged(ticket),
-            Input::DiskFull(full) => self.core.disk_full = full,
+            Input::Room(room) => self.room_changed(room),
             Input::Fetched(id, fetched) => self.fetched(id, fetched),
             Input::Flushed { id, generation } => self.flushed(id, generation),
             Input::Stop => self.stop(),
@@ -391,6 +394,7 @@ impl Node {
             Message::ChunkAck { shard, to, stream, next } => {
                 self.acknowledged(shard, to, stream, next);
             }
+            Message::DiskFull(full) => self.peer_room(from, full),
         }
     }
 
@@ -413,7 +417,7 @@ impl Node {
             return;
         }
         shard.heard(from, node);
-        let full = self.core.disk_full && takes_space(&message);
+        let full = self.core.room == Room::None && takes_space(&message);
         if full || brings_entries(&message) && self.core.memtables_full() {
             return; // The leader will ask again how far this log goes.
         }
@@ -514,6 +518,7 @@ impl Node {
     fn link_down(&mut self, node: NodeId) {
         self.links.remove(&node);
         self.core.outbox.forget(node);
+        self.rooms.link_down(node);
         self.parts.retain(|(from, _), _| *from != node);
         let lost = self.clients.lost(node);
         self.fail_sent(lost);
@@ -635,8 +640,7 @@ impl Node {
 
     /// Carries out a request on a shard of this node; a write only at its leader.
     fn execute(&mut self, id: ShardId, origin: Origin, consistency: Consistency, call: Call) {
-        let grows = matches!(&call, Call::Kv(batch) | Call::Once { batch, .. } if grows(batch));
-        if self.core.disk_full && grows {
+        if grows(&call) && !self.has_room(id) {
             return self.core.reply(origin, Err(Failure::NotDone(NotDone::DiskFull)));
         }
         if fills(&call) && self.core.memtables_full() {
@@ -930,23 +934,6 @@ pub(crate) fn reads_only(call: &Call) -> bool {
 /// Whether a message would put anything into this node's log.
 fn brings_entries(message: &raft::Message) -> bool {
     matches!(&message.body, raft::Body::Append { entries, .. } if !entries.is_empty())
-}
-
-/// Whether a message would put more than a little into this node's log.
-fn takes_space(message: &raft::Message) -> bool {
-    const LITTLE: usize = 4 << 10;
-    match &message.body {
-        raft::Body::Append { entries, .. } => {
-            entries.iter().map(base::Entry::cost).sum::<usize>() > LITTLE
-        }
-        _ => false,
-    }
-}
-
-/// Whether a batch may take more space than it frees: what a full disk refuses.
-fn grows(batch: &Batch) -> bool {
-    let frees = |op: &Op| !op.writes() || matches!(op, Op::Delete(_) | Op::Flush | Op::FlushAll);
-    !batch.ops.iter().all(|(_, op)| frees(op))
 }
 
 /// The shard that a request belongs to.

@@ -30,6 +30,8 @@ pub(crate) enum Message {
     Chunk { shard: ShardId, from: ReplicaId, to: ReplicaId, stream: u64, number: u64, data: Bytes },
     /// Chunks below `next` have arrived; `next` of `u64::MAX` refuses the stream.
     ChunkAck { shard: ShardId, to: ReplicaId, stream: u64, next: u64 },
+    /// Whether the sender's disk is full; said when a link comes up and whenever it changes.
+    DiskFull(bool),
 }
 
 /// Answers larger than this travel in parts of this size, in bytes: votes never wait behind them,
@@ -122,6 +124,10 @@ impl Message {
                     out.u64(word);
                 }
             }
+            Message::DiskFull(full) => {
+                out.u8(8);
+                out.bool(*full);
+            }
         }
         out.finish()
     }
@@ -178,6 +184,7 @@ impl Message {
                 last: r.bool()?,
                 data: r.bytes()?,
             },
+            8 => Message::DiskFull(r.bool()?),
             seen => return Err(DecodeError::unknown("peer message", seen)),
         };
         r.end()?;

@@ -35,7 +35,7 @@ impl Node {
             uptime_ms: now.mono.since(self.boot.started) / base::time::MILLISECOND,
             nodes: self.node_statuses(now),
             shards: self.shards.values().map(|shard| shard.status(self.core.me)).collect(),
-            disk_full: self.core.disk_full,
+            disk_full: self.core.disk_full(),
             requests_waiting: self.clients.waiting() as u64,
             memory_bytes: self.core.engine.memory_bytes() as u64,
             unflushed_bytes: self.core.engine.unflushed_bytes() as u64,

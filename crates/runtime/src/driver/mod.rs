@@ -55,7 +55,7 @@ use calls::Calls;
 use conns::Conn;
 use links::{Incoming, Link};
 use node::api::{FromConn, Gateway, Status};
-use node::{Effect, Input, Node};
+use node::{Effect, Input, Node, Room};
 use pace::{Pace, some};
 use seldom::Seldom;
 use std::cell::RefCell;
@@ -367,11 +367,18 @@ impl Shared {
         match core.helpers.reported(report) {
             Ok(None) => {}
             Ok(Some(input)) => {
-                if let Input::DiskFull(full) = input {
+                if let Input::Room(room) = input {
                     let node = self.world.node;
-                    match full {
-                        true => tracing::error!(%node, "the disk is full: writes are refused"),
-                        false => tracing::info!(%node, "the disk has room again"),
+                    match room {
+                        Room::Ample => tracing::info!(%node, "the disk has room again"),
+                        Room::Reserve => {
+                            tracing::error!(%node, "the disk is full: writes are refused");
+                        }
+                        Room::None => tracing::error!(
+                            %node,
+                            "the disk is full, and so is the log's reserve: nothing can be written \
+                             until some space on it is free"
+                        ),
                     }
                 }
                 core.inputs.own.push(input);

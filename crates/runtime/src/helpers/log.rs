@@ -24,6 +24,7 @@
 
 use super::{Post, Report};
 use base::{Entry, Index, ShardId};
+use node::Room;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -55,7 +56,7 @@ struct Piece {
 
 /// Serves the log until the node is gone.
 pub(super) fn run(wal: Wal, jobs: &Receiver<Job>, post: &Post) -> Result<(), String> {
-    let mut log = Log { wal, post, waiting: VecDeque::new(), retry_at: None, full: false };
+    let mut log = Log { wal, post, waiting: VecDeque::new(), retry_at: None, room: Room::Ample };
     let mut tidy = false;
     loop {
         match jobs.recv_timeout(log.patience(tidy)) {
@@ -79,7 +80,7 @@ struct Log<'a> {
     waiting: VecDeque<Piece>,
     /// The first of it did not fit, and is tried again then.
     retry_at: Option<Instant>,
-    full: bool,
+    room: Room,
 }
 
 impl Log<'_> {
@@ -144,6 +145,7 @@ impl Log<'_> {
             if !self.append(&piece.records)? {
                 self.waiting.push_front(piece);
                 self.retry_at = Some(Instant::now() + FULL_PAUSE);
+                self.set_room(Room::None);
                 break;
             }
             ticket = piece.ticket.or(ticket);
@@ -163,7 +165,7 @@ impl Log<'_> {
         if fits(self.wal.append(records))? {
             return Ok(true);
         }
-        self.set_full(true);
+        self.set_room(self.room.max(Room::Reserve));
         fits(self.wal.append_urgent(records))
     }
 
@@ -200,8 +202,9 @@ impl Log<'_> {
         }
         let more = self.wal.maintain().map_err(stopped)?;
         match self.wal.space() {
-            Space::Ample => self.set_full(false),
-            Space::Full if !more => self.set_full(true),
+            _ if self.retry_at.is_some() => {}
+            Space::Ample => self.set_room(Room::Ample),
+            Space::Full if !more => self.set_room(Room::Reserve),
             Space::Full => {}
         }
         Ok(more)
@@ -211,11 +214,11 @@ impl Log<'_> {
         self.wal.sync().map_err(stopped)
     }
 
-    fn set_full(&mut self, full: bool) {
-        if self.full != full {
-            self.full = full;
-            self.post.metrics.log_full.set(u64::from(full));
-            self.post.report(Report::LogFull(full));
+    fn set_room(&mut self, room: Room) {
+        if self.room != room {
+            self.room = room;
+            self.post.metrics.log_full.set(u64::from(room != Room::Ample));
+            self.post.report(Report::LogRoom(room));
         }
     }
 }

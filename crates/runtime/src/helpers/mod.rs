@@ -17,7 +17,7 @@ mod log;
 mod upkeep;
 
 use crate::metrics::Metrics;
-use node::{Fetch, FetchId, Input};
+use node::{Fetch, FetchId, Input, Room};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,8 +33,8 @@ use tokio::sync::mpsc::UnboundedSender;
 pub(crate) enum Report {
     /// Everything up to this ticket is durable.
     Logged(u64),
-    /// The log has no room, or has room again.
-    LogFull(bool),
+    /// How much room the log has.
+    LogRoom(Room),
     /// The tables have no room, or have room again.
     TablesFull(bool),
     /// Something else for the node.
@@ -98,7 +98,7 @@ pub(crate) struct Helpers {
     durable: u64,
     /// Flushes that wait until a ticket is durable.
     waiting: VecDeque<(u64, FlushJob)>,
-    log_full: bool,
+    log_room: Room,
     tables_full: bool,
 }
 
@@ -133,7 +133,7 @@ impl Helpers {
             given: 0,
             durable: 0,
             waiting: VecDeque::new(),
-            log_full: false,
+            log_room: Room::Ample,
             tables_full: false,
         };
         Ok((helpers, threads))
@@ -167,7 +167,7 @@ impl Helpers {
 
     /// Takes a report in; what the node should know of it comes back.
     pub(crate) fn reported(&mut self, report: Report) -> Result<Option<Input>, String> {
-        let was_full = self.full();
+        let before = self.room();
         match report {
             Report::Logged(ticket) => {
                 assert!(self.durable < ticket && ticket <= self.given, "ticket {ticket} came back");
@@ -175,16 +175,17 @@ impl Helpers {
                 self.release();
                 return Ok(Some(Input::Logged { ticket }));
             }
-            Report::LogFull(full) => self.log_full = full,
+            Report::LogRoom(room) => self.log_room = room,
             Report::TablesFull(full) => self.tables_full = full,
             Report::Input(input) => return Ok(Some(input)),
             Report::Fatal(text) => return Err(text),
         }
-        Ok((self.full() != was_full).then(|| Input::DiskFull(self.full())))
+        Ok((self.room() != before).then(|| Input::Room(self.room())))
     }
 
-    pub(crate) fn full(&self) -> bool {
-        self.log_full || self.tables_full
+    /// The log's room counts; tables without room are a full disk too.
+    pub(crate) fn room(&self) -> Room {
+        self.log_room.max(if self.tables_full { Room::Reserve } else { Room::Ample })
     }
 
     /// Sends on the flushes that need not wait for the log any more.

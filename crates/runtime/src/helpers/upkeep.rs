@@ -65,9 +65,15 @@ impl Upkeep<'_> {
         }
     }
 
-    /// Does one thing.
+    /// Does one thing. On a full disk merging gets its turn too: it is what may make room.
     fn work(&mut self) -> Result<(), String> {
-        let done = if !self.flushes.is_empty() { self.flush() } else { self.compact() };
+        let mut done = match self.flushes.is_empty() {
+            false => self.flush(),
+            true => self.compact(),
+        };
+        if matches!(done, Err(TablesError::Full)) && self.compact.is_some() {
+            done = self.compact();
+        }
         match done {
             Ok(()) => self.set_full(false),
             Err(TablesError::Full) => {
