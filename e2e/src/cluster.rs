@@ -5,9 +5,11 @@ use crate::process::Process;
 use crate::resp::{self, Conn, Outcome};
 use crate::wait;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 /// Some nodes, counted from 0, that clients can talk to and that a test can hurt.
@@ -70,6 +72,53 @@ pub fn ready(cluster: &dyn Cluster) {
     }
 }
 
+/// Waits until all running nodes have applied the same entries, and asserts that they hold the same
+/// rows. The writers must have ended.
+pub fn agree(cluster: &dyn Cluster) {
+    let addresses = cluster.addresses();
+    let running: Vec<usize> = (0..addresses.len()).filter(|node| cluster.runs(*node)).collect();
+    let kv = |node: usize| Some(shard(&status(addresses[node])?, "kv")?.clone());
+    let all = |of: &dyn Fn(&Value) -> Option<Value>| {
+        running.iter().map(|node| of(&kv(*node)?)).collect::<Option<Vec<Value>>>()
+    };
+    let equal = |values: &Vec<Value>| values.windows(2).all(|pair| pair[0] == pair[1]);
+    wait::until("all replicas at one applied index", wait::READY, || {
+        all(&|shard| Some(shard["applied"].clone())).filter(equal)
+    });
+    let mark = wait::until("a hash mark", wait::READY, || {
+        resp::ask(addresses[running[0]], &["UNDERPIN.STATUS", "HASH"]).ok()?.number()
+    });
+    let hashes = wait::until("the hashes of all replicas", wait::READY, || {
+        all(&|shard| (shard["hash"]["index"].as_i64()? >= mark).then(|| shard["hash"].clone()))
+    });
+    assert!(equal(&hashes), "the replicas differ: {hashes:?}");
+}
+
+/// Waits until the cluster knows every node by its incarnation.
+pub fn registered(cluster: &dyn Cluster) {
+    wait::until("all nodes to be known", wait::READY, || {
+        let status = status(cluster.addresses()[leader(cluster)])?;
+        let known = |node: &Value| node["incarnation"] != "0000000000000000";
+        status["nodes"].as_array()?.iter().all(known).then_some(())
+    });
+}
+
+/// How servers are to be.
+pub struct Setup<'a> {
+    /// More lines of every node's configuration.
+    pub settings: &'a str,
+    /// Done to every node's folder before its data directory is made.
+    pub prepare: &'a dyn Fn(&Path),
+    /// More variables of the servers' environment.
+    pub environment: &'a [(&'a str, &'a Path)],
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Setup { settings: "", prepare: &|_| (), environment: &[] }
+    }
+}
+
 /// `underpin server` processes, each with a data directory and ports of its own.
 pub struct Servers {
     folder: Folder,
@@ -77,6 +126,8 @@ pub struct Servers {
     processes: Vec<Option<Process>>,
     /// `section.key=value`, beyond the configurations' files.
     settings: Vec<String>,
+    /// More variables of the servers that are started from now on.
+    pub environment: BTreeMap<String, PathBuf>,
 }
 
 /// Ports of a node: clients, peers, HTTP.
@@ -89,14 +140,26 @@ impl Servers {
         servers.started()
     }
 
+    /// The same, with a setup of its own.
+    pub fn start_with(count: u16, setup: &Setup) -> Servers {
+        Servers::formatted_with(count, setup).started()
+    }
+
     /// Formats `count` nodes, and starts none.
     pub fn formatted(count: u16) -> Servers {
+        Servers::formatted_with(count, &Setup::default())
+    }
+
+    fn formatted_with(count: u16, setup: &Setup) -> Servers {
         let folder = Folder::new("servers");
         let first_port = place::ports(count * PORTS);
         let processes = (0..count).map(|_| None).collect();
-        let servers = Servers { folder, first_port, processes, settings: Vec::new() };
-        servers.configure(count);
+        let variables = setup.environment.iter();
+        let environment = variables.map(|(name, path)| ((*name).into(), (*path).into())).collect();
+        let servers = Servers { folder, first_port, processes, settings: Vec::new(), environment };
+        servers.configure(count, setup.settings);
         for node in 0..usize::from(count) {
+            (setup.prepare)(&servers.home(node));
             servers.format(node);
         }
         servers
@@ -146,7 +209,7 @@ impl Servers {
     }
 
     /// A node's folder: its configuration, its data, its log.
-    pub fn home(&self, node: usize) -> std::path::PathBuf {
+    pub fn home(&self, node: usize) -> PathBuf {
         self.folder.join(&format!("node{}", node + 1))
     }
 
@@ -155,8 +218,45 @@ impl Servers {
         self.processes[node].as_ref()
     }
 
+    /// A node's data directory.
+    pub fn data(&self, node: usize) -> PathBuf {
+        self.home(node).join("data")
+    }
+
+    /// Starts a node that is expected to end by itself: how it ended, and what it said.
+    pub fn start_in_vain(&mut self, node: usize) -> (ExitStatus, String) {
+        Cluster::start(self, node);
+        self.end_of(node)
+    }
+
+    /// Whether a node that was started has ended by itself.
+    pub fn ended(&mut self, node: usize) -> bool {
+        self.processes[node].as_mut().is_some_and(|process| process.ended().is_some())
+    }
+
+    /// Waits for the end of a node that ends by itself: how it ended, and what it said.
+    pub fn end_of(&mut self, node: usize) -> (ExitStatus, String) {
+        let mut process = self.processes[node].take().expect("a running node");
+        let status = process.wait(wait::READY);
+        (status, process.said())
+    }
+
+    /// Runs `underpin node VERB` for a node, with the others to talk to; what it printed.
+    pub fn bring_back(&self, node: usize, verb: &str) -> String {
+        let others = (0..self.processes.len()).filter(|other| *other != node);
+        let endpoints: Vec<String> =
+            others.map(|other| format!("127.0.0.1:{}", self.port(other, 0))).collect();
+        let mut command = Command::new(place::underpin());
+        command.args(["node", verb, "--config", "underpin.toml"]).current_dir(self.home(node));
+        command.env("UNDERPIN_ENDPOINT", endpoints.join(","));
+        let output = command.output().expect("the binary runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "underpin node {verb} failed:\n{said}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// Writes every node's configuration.
-    fn configure(&self, count: u16) {
+    fn configure(&self, count: u16, settings: &str) {
         let peer = |node: usize| format!("{} = \"127.0.0.1:{}\"", node + 1, self.port(node, 1));
         let peers: Vec<String> = (0..usize::from(count)).map(peer).collect();
         for node in 0..usize::from(count) {
@@ -167,7 +267,7 @@ impl Servers {
             let config = format!(
                 "[node]\nid = {}\ndata = \"data\"\n\n[listen]\nresp = \"127.0.0.1:{}\"\n\
                  peer = \"127.0.0.1:{}\"\nhttp = \"127.0.0.1:{}\"\n\n\
-                 [cluster]\nid = \"{:032x}\"\npeers = {{ {} }}\n",
+                 [cluster]\nid = \"{:032x}\"\npeers = {{ {} }}\n{settings}",
                 node + 1,
                 self.port(node, 0),
                 self.port(node, 1),
@@ -180,7 +280,7 @@ impl Servers {
     }
 
     /// Makes a node's data directory.
-    fn format(&self, node: usize) {
+    pub fn format(&self, node: usize) {
         let output = self.command(node, "format").output().expect("the binary runs");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "underpin format failed:\n{said}");
@@ -223,7 +323,9 @@ impl Cluster for Servers {
     fn start(&mut self, node: usize) {
         assert!(self.processes[node].is_none(), "node {} runs already", node + 1);
         let log = self.home(node).join("log");
-        self.processes[node] = Some(Process::start(&mut self.command(node, "server"), &log));
+        let mut command = self.command(node, "server");
+        command.envs(&self.environment);
+        self.processes[node] = Some(Process::start(&mut command, &log));
     }
 
     fn freeze(&mut self, node: usize) {

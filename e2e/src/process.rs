@@ -13,6 +13,8 @@ use crate::wait;
 pub struct Process {
     child: Child,
     log: PathBuf,
+    /// Bytes of the log that earlier lives wrote.
+    before: u64,
 }
 
 impl Process {
@@ -26,9 +28,11 @@ impl Process {
     pub fn start_reading(command: &mut Command, log: &Path, input: Stdio) -> Process {
         let open = |path: &Path| File::options().create(true).append(true).open(path);
         let out = open(&log.with_extension("out")).expect("a file for its output");
-        command.stdin(input).stdout(out).stderr(open(log).expect("a log file"));
+        let err = open(log).expect("a log file");
+        let before = err.metadata().expect("a file has a length").len();
+        command.stdin(input).stdout(out).stderr(err);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Process { child, log: log.to_path_buf() }
+        Process { child, log: log.to_path_buf(), before }
     }
 
     /// Its process id.
@@ -39,6 +43,12 @@ impl Process {
     /// What it said on standard error, in all of its lives.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// What it said on standard error since it was started.
+    pub fn said(&self) -> String {
+        let log = fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(log.get(self.before as usize..).unwrap_or_default()).into_owned()
     }
 
     /// What it printed on standard output.

@@ -2,12 +2,12 @@
 //! happens when things break is the simulator's subject; here is what happens when nothing does.
 
 use base::time::MILLISECOND;
-use base::{Bytes, ClusterId, ConnId, Incarnation, Mono, NodeId, Time, Wall};
+use base::{Bytes, ClusterId, ConnId, Failure, Incarnation, Mono, NodeId, NotDone, Time, Wall};
 use service::kv::{self, Batch, Bucket, Expiry, Op, Outcome, When};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use storage::tables::{ModelTables, RangeLimit, Tables};
 use underpin_node::api::{Answer, Call, Consistency, FromConn, Reply, Request};
-use underpin_node::{Boot, Effect, Fetch, Fetched, Identity, Input, Node, Options};
+use underpin_node::{Boot, Effect, Fetch, Fetched, Identity, Input, Node, Options, Room};
 
 const DELAY: u64 = MILLISECOND / 2;
 const CONN: ConnId = ConnId(1);
@@ -31,6 +31,8 @@ struct Cluster {
     bulk_from: u64,
     /// Nodes whose memtables are not written out now, and those that wait.
     slow: BTreeMap<NodeId, Vec<storage::engine::FlushJob>>,
+    /// The dead data ids of each compaction that was asked for.
+    compactions: Vec<Vec<u64>>,
 }
 
 fn time(ns: u64) -> Time {
@@ -51,6 +53,7 @@ impl Cluster {
             cut: BTreeSet::new(),
             bulk_from: 0,
             slow: BTreeMap::new(),
+            compactions: Vec::new(),
         };
         for id in members.keys().copied() {
             cluster.start(id, Incarnation(100 + id.0), true, &members, options);
@@ -130,7 +133,8 @@ impl Cluster {
                 Some(waiting) => waiting.push(job),
                 None => self.write_out(id, &job),
             },
-            Effect::Push(_) | Effect::Compact { .. } | Effect::Garbage(_) | Effect::Peers(_) => {}
+            Effect::Compact { dead, .. } => self.compactions.push(dead),
+            Effect::Push(_) | Effect::Garbage(_) | Effect::Peers(_) => {}
             Effect::Stopped => {}
             Effect::Fatal(message) => panic!("{id}: {message}"),
             Effect::Unreadable { from, text } => panic!("{id}: from {from}: {text}"),
@@ -342,6 +346,75 @@ fn comes_back_by_snapshot(bulk_late_ms: u64) {
     assert_eq!(kv(&lost).snapshots_installed, 1);
     let sent: u64 = cluster.hosts.keys().map(|id| kv(id).snapshots_sent).sum();
     assert_eq!(sent, 1);
+}
+
+/// What the memtable that is being written out refers to is needed after a crash, so rows that died
+/// since must not be dropped before the next one is on the disk.
+#[test]
+fn rows_die_no_sooner_than_their_death_is_on_the_disk() {
+    let mut options = Options::default();
+    options.engine.memtable_bytes = 4 << 10;
+    let mut cluster = Cluster::new(1, &options);
+    cluster.slow.insert(NodeId(1), Vec::new());
+    let fill = |cluster: &mut Cluster| {
+        (0..5).for_each(|n| cluster.set(1, &format!("key{n}"), &"x".repeat(1_000)));
+    };
+    fill(&mut cluster);
+    assert_eq!(cluster.kv(1, Op::FlushAll), kv::Answer::Done);
+    let frozen = cluster.slow.remove(&NodeId(1)).expect("it was slow");
+    assert_eq!(frozen.len(), 1, "a flush was to be under way");
+    frozen.iter().for_each(|job| cluster.write_out(NodeId(1), job));
+    fill(&mut cluster);
+    cluster.run_until(cluster.now + 1_500 * MILLISECOND);
+    let deaths: Vec<usize> = cluster.compactions.iter().map(Vec::len).collect();
+    assert_eq!(deaths[..2], [0, 1], "{:?}", cluster.compactions);
+}
+
+fn room(cluster: &mut Cluster, node: NodeId, room: Room) {
+    cluster.send(cluster.now, node, Input::Room(room));
+    cluster.run_until(cluster.now + 10 * MILLISECOND);
+}
+
+#[test]
+fn what_takes_space_is_refused_unless_a_quorum_of_disks_has_room() {
+    let mut cluster = Cluster::new(3, &Options::default());
+    cluster.set(1, "k", "v");
+    let leader = cluster.leader();
+    let followers: Vec<NodeId> = cluster.hosts.keys().copied().filter(|id| *id != leader).collect();
+    room(&mut cluster, followers[0], Room::Reserve);
+    cluster.set(1, "k", "one full disk of three");
+    room(&mut cluster, followers[1], Room::Reserve);
+    let value = text("two");
+    let set =
+        Op::Set { key: text("k"), value, expiry: Expiry::Never, when: When::Always, old: false };
+    for node in 1..=3 {
+        let refused = cluster.call(node, Call::Kv(Batch::one(Bucket(0), set.clone())));
+        assert_eq!(refused, Err(Failure::NotDone(NotDone::DiskFull)));
+        assert_eq!(cluster.get(node, "k"), kv::Answer::Bytes(text("one full disk of three")));
+    }
+    assert_eq!(cluster.kv(1, Op::Delete(vec![text("k")])), kv::Answer::Integer(1));
+    room(&mut cluster, followers[0], Room::Ample);
+    cluster.set(1, "k", "v");
+}
+
+#[test]
+fn a_leader_whose_disk_stays_full_hands_over_to_one_with_room() {
+    let mut cluster = Cluster::new(3, &Options::default());
+    cluster.set(1, "k", "v");
+    let full = cluster.leader();
+    let other = *cluster.hosts.keys().find(|id| **id != full).unwrap();
+    let third = *cluster.hosts.keys().find(|id| **id != full && **id != other).unwrap();
+    room(&mut cluster, full, Room::Reserve);
+    cluster.run_until(cluster.now + 1_000 * MILLISECOND);
+    assert_eq!(cluster.leader(), full, "a merge may be about to make room");
+    cluster.run_until(cluster.now + 2_000 * MILLISECOND);
+    assert_ne!(cluster.leader(), full);
+    cluster.set(full.0, "k", "w");
+    // With two full disks there is nobody to hand over to.
+    let leader = cluster.leader();
+    room(&mut cluster, leader, Room::Reserve);
+    cluster.run_until(cluster.now + 5_000 * MILLISECOND);
+    assert_eq!(cluster.leader(), leader, "{other} or {third}");
 }
 
 #[test]

@@ -99,7 +99,8 @@ fn existing(config: &Config) -> Result<Incarnation, Failed> {
     if identity.founder || identity.node != config.node || identity.cluster != config.cluster {
         let what = format!("{} is there and is not a replacement", config.data.display());
         return Err(Failed::new(Exit::Conflict, what).help(
-            "if it is damaged: `underpin node rebuild`; if not, `underpin server` starts it",
+            "if it is damaged, or was formatted anew and the other nodes refuse it: `underpin node \
+             rebuild`; if not, `underpin server` starts it",
         ));
     }
     put(&format!(

@@ -3,7 +3,9 @@
 #![allow(clippy::print_stdout)]
 
 mod connections;
+mod damage;
 mod dev;
+mod full;
 mod guide;
 mod harness;
 mod hell;
@@ -12,3 +14,5 @@ mod kill;
 mod million;
 mod oracle;
 mod redis_py;
+mod snapshot;
+mod sync;

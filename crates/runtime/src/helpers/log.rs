@@ -26,6 +26,7 @@ use super::{Post, Report};
 use base::{Entry, Index, ShardId};
 use node::Room;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use storage::wal::{Record, Space, Wal, WalError};
@@ -200,6 +201,7 @@ impl Log<'_> {
         if self.wal.needs_sync() {
             self.sync()?;
         }
+        self.wal.set_tight(self.post.tables_full.load(Ordering::Relaxed));
         let more = self.wal.maintain().map_err(stopped)?;
         match self.wal.space() {
             _ if self.retry_at.is_some() => {}

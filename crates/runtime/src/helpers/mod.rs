@@ -49,6 +49,8 @@ struct Post {
     reports: UnboundedSender<Report>,
     metrics: Arc<Metrics>,
     killed: Arc<AtomicBool>,
+    /// The tables have no room: the log should leave them what it can.
+    tables_full: Arc<AtomicBool>,
 }
 
 impl Post {
@@ -112,7 +114,7 @@ impl Helpers {
         metrics: Arc<Metrics>,
         killed: Arc<AtomicBool>,
     ) -> std::io::Result<(Helpers, Vec<JoinHandle<()>>)> {
-        let post = Post { reports, metrics, killed };
+        let post = Post { reports, metrics, killed, tables_full: Arc::default() };
         let (log, log_jobs) = mpsc::channel();
         let (fetch, fetch_jobs) = mpsc::channel();
         let (upkeep, upkeep_jobs) = mpsc::channel();

@@ -6,6 +6,7 @@ use node::Input;
 use std::collections::{BTreeSet, VecDeque};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 use storage::engine::{FlushJob, FrozenMemtable};
@@ -65,19 +66,17 @@ impl Upkeep<'_> {
         }
     }
 
-    /// Does one thing. On a full disk merging gets its turn too: it is what may make room.
+    /// Does one thing. While nothing can be written out, merging gets its turn too: it may make
+    /// room.
     fn work(&mut self) -> Result<(), String> {
-        let mut done = match self.flushes.is_empty() {
-            false => self.flush(),
-            true => self.compact(),
-        };
-        if matches!(done, Err(TablesError::Full)) && self.compact.is_some() {
-            done = self.compact();
+        if self.flushes.is_empty() {
+            return self.compact();
         }
-        match done {
+        match self.flush() {
             Ok(()) => self.set_full(false),
             Err(TablesError::Full) => {
                 self.set_full(true);
+                self.compact()?;
                 std::thread::sleep(FULL_PAUSE);
             }
             Err(error) => return Err(error.to_string()),
@@ -99,13 +98,22 @@ impl Upkeep<'_> {
         Ok(())
     }
 
-    fn compact(&mut self) -> Result<(), TablesError> {
+    /// Merges a piece. A merge needs room for its outcome before it gives its sources back; one that
+    /// does not fit is left until the next flush asks again, and is no reason to refuse writes.
+    fn compact(&mut self) -> Result<(), String> {
         let Some((oldest, dead)) = &self.compact else { return Ok(()) };
         let started = Instant::now();
-        let compacted = self.tables.compact(*oldest, dead)?;
+        let more = match self.tables.compact(*oldest, dead) {
+            Ok(compacted) => compacted.more,
+            Err(TablesError::Full) => {
+                tracing::warn!("tables stay as they are: there is no room to merge them");
+                false
+            }
+            Err(error) => return Err(error.to_string()),
+        };
         self.post.metrics.compactions.one();
         self.post.metrics.compaction.observe(started.elapsed());
-        if !compacted.more {
+        if !more {
             self.compact = None;
         }
         Ok(())
@@ -114,6 +122,7 @@ impl Upkeep<'_> {
     fn set_full(&mut self, full: bool) {
         if self.full != full {
             self.full = full;
+            self.post.tables_full.store(full, Ordering::Relaxed);
             self.post.report(Report::TablesFull(full));
         }
     }

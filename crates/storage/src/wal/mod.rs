@@ -48,6 +48,10 @@
 //! compaction marks, and entries that the caller declares urgent (deletes) may use it. Compaction
 //! then frees segments, which become the reserve again: the log recovers unaided.
 //!
+//! The tables live on the same disk, and only what they hold can leave the log. So when they have
+//! no room either ([`Wal::set_tight`]) the log makes itself small: it keeps no spare beyond the
+//! reserve, and copies a few entries to the head at once if they are all that keeps a segment.
+//!
 //! # A failed sync
 //!
 //! The [`Wal`] is poisoned: every later call fails. What is on the disk is unknown until the log is
@@ -343,6 +347,10 @@ enum Claim {
 /// The share of the last segment that only records without entries may use.
 const MARKS_SHARE: u64 = 8;
 
+/// A log that should be small copies the entries of its oldest segment if they are no more than
+/// this share of one.
+const FEW_SHARE: u64 = 16;
+
 #[derive(Debug)]
 struct Segment {
     number: u64,
@@ -379,6 +387,8 @@ pub struct Wal {
     /// The disk was found full; how many calls of [`Wal::maintain`] to let pass before trying
     /// again, since a try writes up to a segment of zeros.
     full_for: u32,
+    /// Others need the room on the disk.
+    tight: bool,
     spare_names: u64,
     head: Position,
     durable: Position,
@@ -456,7 +466,7 @@ impl Wal {
         if self.needs_sync() {
             return Ok(true);
         }
-        if self.release()? {
+        if self.release()? || self.give_back()? {
             return Ok(true);
         }
         if self.carry()? || self.fill_spare()? {
@@ -464,6 +474,11 @@ impl Wal {
         }
         self.vouch()?;
         Ok(false)
+    }
+
+    /// Whether others on the same disk lack room, so that the log should take as little as it can.
+    pub fn set_tight(&mut self, tight: bool) {
+        self.tight = tight;
     }
 
     /// Entries of `shard` from `from` on and before `to`, read back from the disk; at least one if
@@ -703,8 +718,8 @@ impl Wal {
         }
         let segment = self.segments.pop_front().expect("there are two");
         let path = Wal::segment_path(segment.number);
-        let keep = self.spares.len() < self.options.spares_max
-            && segment.bytes == self.options.segment_bytes;
+        let keep =
+            self.spares.len() < self.spares_max() && segment.bytes == self.options.segment_bytes;
         let done = if keep {
             let name = self.spare_name();
             let renamed = self.disk.rename(&path, &name);
@@ -715,6 +730,23 @@ impl Wal {
             self.disk.remove(&path)
         };
         self.poison_on(done, || format!("releasing wal {}", segment.number))?;
+        Ok(true)
+    }
+
+    /// Spares above this are deleted: only the reserve stays while others need the room.
+    fn spares_max(&self) -> usize {
+        if self.tight { 1 } else { self.options.spares_max }
+    }
+
+    /// Deletes a spare that others need more.
+    fn give_back(&mut self) -> Result<bool, WalError> {
+        if !self.tight || self.spares.len() <= self.spares_max() {
+            return Ok(false);
+        }
+        let spare = self.spares.pop().expect("there are two");
+        self.disk.close(spare.file);
+        let removed = self.disk.remove(&spare.name);
+        self.poison_on(removed, || format!("removing {}", spare.name))?;
         Ok(true)
     }
 
@@ -736,7 +768,7 @@ impl Wal {
 
     /// Does a piece of work on the spares, if one is wanted and the disk has room.
     fn fill_spare(&mut self) -> Result<bool, WalError> {
-        if self.spares.len() >= self.options.spares.max(1) {
+        if self.spares.len() >= self.options.spares.min(self.spares_max()).max(1) {
             return Ok(false);
         }
         if self.full_for > 0 {
@@ -798,10 +830,15 @@ impl Wal {
     /// Copies some of the entries that keep the oldest segment to the head, if too many segments
     /// wait for it and they were not copied before.
     fn carry(&mut self) -> Result<bool, WalError> {
-        if self.segments.len() <= self.options.segments_soft.max(1) {
+        let oldest = self.segments.front().expect("a log has a segment").number;
+        let few = self.shards.live(oldest).bytes <= self.options.segment_bytes / FEW_SHARE;
+        let soft = match self.tight && few {
+            true => 1,
+            false => self.options.segments_soft.max(1),
+        };
+        if self.segments.len() <= soft {
             return Ok(false);
         }
-        let oldest = self.segments.front().expect("a log has a segment").number;
         let limit = self.options.step_bytes.min(self.payload_max() / 2).max(1);
         let mut bytes = 0;
         let mut chosen = Vec::new();

@@ -190,6 +190,7 @@ pub(super) fn open(disk: Box<dyn Disk>, options: WalOptions) -> Result<(Wal, Rec
         spares: recovery.spares,
         filling: None,
         full_for: 0,
+        tight: false,
         spare_names: recovery.spare_names,
         head,
         durable: head,

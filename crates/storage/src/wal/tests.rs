@@ -451,6 +451,34 @@ fn compaction_marks_fit_when_urgent_entries_do_not() {
     }
 }
 
+/// Tables that have no room get what the log can do without: spares, and segments that stay for the
+/// sake of a few entries.
+#[test]
+fn a_log_makes_itself_small_when_others_need_the_room() {
+    let disk = new_disk();
+    let (mut wal, _) = reopen(&disk).unwrap();
+    wal.append(&[entries(2, 1, 1..=1, 10)]).unwrap();
+    let mut index = 0;
+    while wal.stats().segments < 3 {
+        index += 1;
+        wal.append(&[entries(1, 1, index..=index, 900)]).unwrap();
+        settle(&mut wal);
+    }
+    wal.append(&[log_start(1, 1, index)]).unwrap();
+    settle(&mut wal);
+    let before = wal.stats();
+    assert!(before.segments == 3 && before.spares > 1, "{before:?}");
+    wal.set_tight(true);
+    settle(&mut wal);
+    let after = wal.stats();
+    assert_eq!((after.segments, after.spares), (1, 1), "{after:?}");
+    wal.set_tight(false);
+    settle(&mut wal);
+    assert_eq!(wal.stats().spares, options().spares);
+    let (_, recovered) = reopen(&disk).unwrap();
+    assert_eq!(recovered.shards[&ShardId(2)].entries, [entry(1, 1, vec![1; 10])]);
+}
+
 /// A refusal is cheap, and room that comes from elsewhere is found after a while.
 #[test]
 fn refusals_on_a_full_disk_write_nothing_and_new_room_is_found() {
