@@ -211,5 +211,6 @@ fn draw_options(random: &mut Random) -> Options {
     options.sweep_ns = log_between(random, 50 * MILLISECOND, SECOND);
     options.flush_log_bytes = log_between(random, 4 << 10, 4 << 20);
     options.snapshot_chunks = random.between(1, 4) as usize;
+    options.memtables_bytes_max = options.engine.memtable_bytes * random.between(4, 64) as usize;
     options
 }

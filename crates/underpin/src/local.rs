@@ -123,6 +123,8 @@ impl Tuning {
         disk.wal.segment_bytes = config.number("log.segment_bytes");
         node.raft.retain_bytes_max = size("log.retention_bytes");
         node.engine.memtable_bytes = size("storage.memtable_bytes");
+        // One that gathers rows, and three that wait for the disk.
+        node.memtables_bytes_max = node.engine.memtable_bytes.saturating_mul(4);
         node.engine.cache_bytes = size("storage.row_cache_bytes");
         node.flush_log_bytes = config.number("storage.flush_log_bytes");
         disk.tables.cache_bytes = config.number("storage.block_cache_bytes");

@@ -244,7 +244,10 @@ pub const SETTINGS: &[Setting] = &[
         key: "memtable_bytes",
         kind: Kind::Bytes(256 * KIB, 1 << 32),
         default: "32 MiB",
-        about: &["New rows gather in memory until there are so many; then they become a table."],
+        about: &[
+            "New rows gather in memory until there are so many; then they become a table. While a",
+            "slow disk leaves four times as many in memory, writes are refused as busy.",
+        ],
     },
     Setting {
         full_name: "storage.flush_log_bytes",

@@ -82,6 +82,7 @@ fn log_storage_and_raft_can_be_set() {
     let Tuning { node, disk, .. } = Tuning::of(&config);
     assert_eq!((disk.wal.segment_bytes, node.raft.retain_bytes_max), (10 << 20, 0));
     assert_eq!((node.engine.memtable_bytes, node.flush_log_bytes), (1 << 20, 512 << 10));
+    assert_eq!(node.memtables_bytes_max, 4 << 20);
     assert_eq!((node.engine.cache_bytes, disk.tables.cache_bytes), (0, 2 << 20));
     assert_eq!(node.liveness.support_ns, 1_000_000_000);
     let raft = (node.raft.election_ns_min, node.raft.election_ns_max);
