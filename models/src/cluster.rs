@@ -410,7 +410,6 @@ fn look_for(mark: Mark) -> Condition {
         Mark::FirstLeader => |cluster, _| cluster.reached.has(Mark::FirstLeader),
         Mark::LaterLeader => |cluster, _| cluster.reached.has(Mark::LaterLeader),
         Mark::TwoLeaders => |cluster, _| cluster.reached.has(Mark::TwoLeaders),
-        Mark::KeptFaith => |cluster, _| cluster.reached.has(Mark::KeptFaith),
         Mark::LostWrites => |cluster, _| cluster.reached.has(Mark::LostWrites),
         Mark::Truncated => |cluster, _| cluster.reached.has(Mark::Truncated),
         Mark::JointCommitted => |cluster, _| cluster.reached.has(Mark::JointCommitted),

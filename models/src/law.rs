@@ -47,8 +47,6 @@ pub enum Mark {
     LaterLeader,
     /// A leader stood beside one of a later term.
     TwoLeaders,
-    /// A vote was refused because of a promise to a leader.
-    KeptFaith,
     /// A crash lost something that was not synced.
     LostWrites,
     /// A follower dropped entries of a leader that came to nothing.
@@ -74,11 +72,10 @@ pub enum Mark {
 }
 
 /// All marks with their names.
-pub const MARKS: [(Mark, &str); 15] = [
+pub const MARKS: [(Mark, &str); 14] = [
     (Mark::FirstLeader, "leader elected"),
     (Mark::LaterLeader, "later leader elected"),
     (Mark::TwoLeaders, "leader beside a later one"),
-    (Mark::KeptFaith, "vote refused to keep a promise"),
     (Mark::LostWrites, "unsynced write lost"),
     (Mark::Truncated, "conflicting suffix truncated"),
     (Mark::JointCommitted, "joint change committed"),

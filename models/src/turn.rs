@@ -244,10 +244,6 @@ impl<'a> Turn<'a> {
         {
             *round = node.round;
         }
-        let asks = matches!(message.body, Body::Vote { .. } | Body::PreVote { .. });
-        if asks && node.raft.leader().is_some_and(|leader| leader != from) {
-            self.cluster.reached.note(Mark::KeptFaith);
-        }
         self.call(to, |raft, ctx, effects| {
             raft.step(ctx, Input::Message { from, message }, effects);
         });
