@@ -9,8 +9,8 @@ use crate::world::{Bounds, Budget, Mutation, Time};
 use base::ReplicaId;
 use protocols::raft::Change;
 
+/// Steps for every change: two to three seconds.
 const SMALL: usize = 400_000;
-const LARGE: usize = 20_000_000;
 
 /// A model.
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ fn elections() -> Case {
         large,
         marks: vec![Mark::FirstLeader, Mark::LostWrites],
         steps_max_small: SMALL,
-        steps_max_large: LARGE,
+        steps_max_large: 14_500_000,
         mutations: vec![(Mutation::ForgetsVotes, Law::ElectionSafety)],
     }
 }
@@ -111,7 +111,7 @@ fn replication() -> Case {
         large,
         marks: vec![Mark::LaterLeader, Mark::TwoLeaders, Mark::Truncated, Mark::LostWrites],
         steps_max_small: SMALL,
-        steps_max_large: LARGE,
+        steps_max_large: 17_500_000,
         mutations: vec![(Mutation::ReportsEarly, Law::LeaderCompleteness)],
     }
 }
@@ -145,7 +145,7 @@ fn membership() -> Case {
         large,
         marks: vec![Mark::LaterLeader, Mark::JointCommitted, Mark::JointLeft, Mark::Promoted],
         steps_max_small: SMALL,
-        steps_max_large: LARGE,
+        steps_max_large: 20_500_000,
         mutations: vec![(Mutation::ForgetsOthers, Law::LeaderCompleteness)],
     }
 }
@@ -173,7 +173,7 @@ fn snapshots() -> Case {
         large,
         marks: vec![Mark::SnapshotInstalled],
         steps_max_small: SMALL,
-        steps_max_large: LARGE,
+        steps_max_large: 19_000_000,
         mutations: vec![(Mutation::SnapshotAhead, Law::StateMachineSafety)],
     }
 }
@@ -198,7 +198,7 @@ fn reads() -> Case {
         large,
         marks: vec![Mark::LaterLeader, Mark::TwoLeaders, Mark::RoundRead],
         steps_max_small: SMALL,
-        steps_max_large: LARGE,
+        steps_max_large: 27_000_000,
         mutations: vec![(Mutation::AnswersAnyRound, Law::NoStaleRead)],
     }
 }
@@ -235,7 +235,7 @@ fn leases() -> Case {
             Mark::SupportRegained,
         ],
         steps_max_small: SMALL,
-        steps_max_large: LARGE,
+        steps_max_large: 18_500_000,
         mutations: vec![
             (Mutation::IgnoresDrift, Law::NoStaleRead),
             (Mutation::ForgetsPromises, Law::NoStaleRead),
@@ -266,7 +266,7 @@ fn transfer() -> Case {
         large,
         marks: vec![Mark::LeaseRead, Mark::LaterLeader, Mark::Transferred],
         steps_max_small: SMALL,
-        steps_max_large: LARGE,
+        steps_max_large: 16_000_000,
         mutations: vec![(Mutation::BypassesLeader, Law::NoStaleRead)],
     }
 }
