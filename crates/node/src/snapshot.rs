@@ -113,9 +113,11 @@ impl Chunk {
         let (last, log_start) = (r.bool()?, r.option(LogStart::decode)?);
         let hash = r.u64()?;
         let count = r.count(12)?;
-        let rows = (0..count)
-            .map(|_| Ok((Space(r.u32()?), r.bytes()?, r.bytes()?)))
-            .collect::<Result<_, DecodeError>>()?;
+        // No more than the bytes at hand allow, and no less: growing step by step takes twice that.
+        let mut rows = Vec::with_capacity(count);
+        for _ in 0..count {
+            rows.push((Space(r.u32()?), r.bytes()?, r.bytes()?));
+        }
         r.end()?;
         Ok(Chunk { last, log_start, hash, rows })
     }

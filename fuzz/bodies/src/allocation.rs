@@ -61,11 +61,16 @@ unsafe impl GlobalAlloc for Counting {
 /// Does something with an input of so many bytes; at no moment may it take more memory than is
 /// allowed for that.
 pub fn bounded<T>(input_bytes: usize, work: impl FnOnce() -> T) -> T {
-    let before = LIVE.get();
-    PEAK.set(before);
-    let done = work();
-    let taken = (PEAK.get() - before).max(0) as usize;
+    let (done, taken) = taken(work);
     let allowed = FACTOR * input_bytes + FREE;
     assert!(taken <= allowed, "{taken} bytes taken for an input of {input_bytes}");
     done
+}
+
+/// Does something, and says how many bytes it had taken at most beyond those there were before.
+pub fn taken<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    let before = LIVE.get();
+    PEAK.set(before);
+    let done = work();
+    (done, (PEAK.get() - before).max(0) as usize)
 }
