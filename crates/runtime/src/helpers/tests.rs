@@ -62,6 +62,11 @@ impl Bench {
 
     /// A disk without room for anything new, and entries that wait for more than the reserve has.
     fn blocked(&mut self) {
+        let started = Instant::now();
+        while self.disk.used() < 2 * SEGMENT {
+            assert!(started.elapsed() < Duration::from_secs(5), "the log makes no reserve");
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.disk.set_capacity(Some(self.disk.used()));
         while self.helpers().room() != Room::None {
             let ticket = self.log(16 << 10);
