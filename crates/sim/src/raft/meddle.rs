@@ -2,7 +2,7 @@
 
 use super::node::{Asked, Pending};
 use super::profile::Deed;
-use super::world::{NODES, World};
+use super::world::World;
 use crate::judge::Judge;
 use base::time::{MILLISECOND, SECOND};
 use base::{Bytes, NodeId, ReplicaId};
@@ -18,7 +18,7 @@ impl World<'_> {
     pub fn run(&mut self, seconds: Option<u64>) {
         let drawn = self.random.between(1, 8);
         let until = seconds.unwrap_or(drawn) * SECOND;
-        while self.t < until && self.violation.is_none() {
+        while self.t < until && !self.is_over() {
             let pause = self.random.below(self.profile.deed_ns_max);
             self.run_until(self.t + pause);
             self.meddle();
@@ -34,7 +34,7 @@ impl World<'_> {
         match (self.profile.deed(&mut self.random), leader) {
             (Deed::Crash, _) if self.is_up(victim) => self.crash(victim),
             (Deed::CrashAll, _) => {
-                let all = (1..=NODES).map(NodeId);
+                let all = (1..=self.profile.nodes).map(NodeId);
                 all.filter(|id| self.is_up(*id))
                     .collect::<Vec<_>>()
                     .into_iter()
@@ -57,14 +57,14 @@ impl World<'_> {
             (Deed::Append, Some((node, replica))) => self.append(node, replica),
             _ => {}
         }
-        for id in (1..=NODES).map(NodeId) {
+        for id in (1..=self.profile.nodes).map(NodeId) {
             self.plan_wake(id);
         }
     }
 
     /// Any node, but a leader's more often.
     fn victim(&mut self, leader: Option<NodeId>) -> NodeId {
-        let any = NodeId(self.random.between(1, NODES));
+        let any = NodeId(self.random.between(1, self.profile.nodes));
         leader.filter(|_| self.random.chance(1, 3)).unwrap_or(any)
     }
 
@@ -106,7 +106,7 @@ impl World<'_> {
 
     fn cut(&mut self, leader: Option<NodeId>) {
         self.blocked.clear();
-        let all: Vec<NodeId> = (1..=NODES).map(NodeId).collect();
+        let all: Vec<NodeId> = (1..=self.profile.nodes).map(NodeId).collect();
         let side: BTreeSet<NodeId> = match leader.filter(|_| self.random.chance(1, 3)) {
             Some(leader) => [leader].into(),
             None => all.iter().copied().filter(|_| self.random.chance(1, 2)).collect(),
@@ -182,7 +182,7 @@ impl World<'_> {
         let learners: Vec<ReplicaId> = now.learners.keys().copied().collect();
         let homes: BTreeSet<NodeId> = now.all().into_values().collect();
         let free: Vec<NodeId> =
-            (1..=NODES).map(NodeId).filter(|node| !homes.contains(node)).collect();
+            (1..=self.profile.nodes).map(NodeId).filter(|node| !homes.contains(node)).collect();
         let mut left = voters.len();
         if let Some(home) = self.random.pick(&free).copied().filter(|_| self.random.chance(1, 2)) {
             self.replicas += 1;
@@ -225,7 +225,7 @@ impl World<'_> {
         self.log(|| "healed".to_string());
         self.healed = true;
         self.blocked.clear();
-        for id in (1..=NODES).map(NodeId) {
+        for id in (1..=self.profile.nodes).map(NodeId) {
             self.node(id).paused_until = 0;
             self.node(id).sync_ns = MILLISECOND;
             if !self.is_up(id) {
@@ -240,7 +240,7 @@ impl World<'_> {
         let enough = self.history.acknowledged + RECOVERED;
         for _ in 0..RECOVERY_TENTHS {
             self.run_until(self.t + 100 * MILLISECOND);
-            if self.history.acknowledged >= enough || self.violation.is_some() {
+            if self.history.acknowledged >= enough || self.is_over() {
                 break;
             }
             for (node, replica) in self.leaders() {
@@ -250,7 +250,7 @@ impl World<'_> {
         // Messages from before may still be on their way for a while.
         self.run_until(self.t + 3 * SECOND);
         self.stats.appends = self.history.acknowledged;
-        if self.violation.is_some() {
+        if self.is_over() {
             return;
         }
         if self.history.acknowledged < enough {

@@ -55,6 +55,8 @@ pub struct Profile {
     pub liveness: liveness::Options,
     /// Voters at the beginning.
     pub voters: u64,
+    /// Nodes; replicas move among them.
+    pub nodes: u64,
     /// How often each deed is done.
     pub weights: Vec<(Deed, u64)>,
     /// Longest pause between two deeds.
@@ -84,17 +86,43 @@ impl Profile {
             (deed, usual * factors[random.below(4) as usize])
         };
         let weights = DEEDS.into_iter().map(weigh).collect();
-        Profile {
+        let voters = [1, 3, 3, 3, 4, 5, 5][random.below(7) as usize];
+        let mut profile = Profile {
             weights,
+            nodes: voters + [0, 1, 1, 2][random.below(4) as usize],
             raft: draw_raft(random),
             liveness: draw_liveness(random),
-            voters: [1, 3, 3, 3, 4, 5, 5][random.below(7) as usize],
+            voters,
             deed_ns_max: log_between(random, 10 * MILLISECOND, 120 * MILLISECOND),
             down_ns_max: log_between(random, 200 * MILLISECOND, 3 * SECOND),
             sync_ns_max: log_between(random, MILLISECOND / 2, 20 * MILLISECOND),
             loss: random.below(10),
             tails: random.below(8),
             tail_ns: log_between(random, 20 * MILLISECOND, SECOND),
+        };
+        if random.chance(1, 4) {
+            profile.be_restless(random);
+        }
+        profile
+    }
+
+    /// Leaders come and go: many elections at once, short promises, slow disks that have not kept the
+    /// last vote when the next candidate asks, and messages of elections that are long over.
+    fn be_restless(&mut self, random: &mut Random) {
+        self.raft.election_ns_min = random.between(20, 60) * MILLISECOND;
+        self.raft.election_ns_max = self.raft.election_ns_min + random.below(10 * MILLISECOND);
+        self.liveness.heartbeat_ns = random.between(20, 40) * MILLISECOND;
+        self.liveness.support_ns = 3 * self.liveness.heartbeat_ns;
+        self.sync_ns_max = random.between(5, 40) * MILLISECOND;
+        self.down_ns_max = random.between(30, 300) * MILLISECOND;
+        self.deed_ns_max = random.between(5, 40) * MILLISECOND;
+        self.tails = random.between(4, 16);
+        for (deed, weight) in &mut self.weights {
+            *weight = match deed {
+                Deed::Crash | Deed::Cut | Deed::Pause | Deed::Transfer => *weight * 3,
+                Deed::Append | Deed::Read => *weight / 2,
+                _ => *weight,
+            };
         }
     }
 

@@ -14,9 +14,6 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Nodes; replicas move among them.
-pub const NODES: u64 = 6;
-
 /// More than this is a storm.
 const EVENTS_PER_MS: u64 = 50;
 
@@ -55,6 +52,7 @@ pub struct World<'a> {
     /// Sent between members.
     pub raft_messages: u64,
     pub violation: Option<Violation>,
+    over: bool,
     pub hash: u64,
     pub stats: Stats,
     reader: Option<&'a mut dyn FnMut(&str)>,
@@ -80,6 +78,7 @@ impl<'a> World<'a> {
             healed: false,
             raft_messages: 0,
             violation: None,
+            over: false,
             hash: run.seed,
             stats: Stats::default(),
             profile,
@@ -94,8 +93,8 @@ impl<'a> World<'a> {
         let voters = self.profile.voters;
         let membership = Membership::of_voters((1..=voters).map(|id| (ReplicaId(id), NodeId(id))));
         self.members.1 = membership.clone();
-        let liar = NodeId(self.random.between(1, NODES));
-        for id in (1..=NODES).map(NodeId) {
+        let liar = NodeId(self.random.between(1, self.profile.nodes));
+        for id in (1..=self.profile.nodes).map(NodeId) {
             let lies = id == liar && voters >= 3;
             let hour = [3600, -3600][self.random.below(2) as usize] * SECOND as i64;
             let drift = self.profile.liveness.drift_ppm;
@@ -126,10 +125,15 @@ impl<'a> World<'a> {
 
     /// Something is not as promised; the first finding counts.
     pub fn fail(&mut self, judge: Judge, what: String) {
-        if self.violation.is_none() {
+        if self.violation.is_none() && (self.watched || judge != Judge::Watch) {
             self.log(|| format!("VIOLATED ({judge}): {what}"));
             self.violation = Some(Violation { judge, what });
         }
+    }
+
+    /// Whether there is nothing more to find out.
+    pub fn is_over(&self) -> bool {
+        self.over || self.violation.is_some()
     }
 
     /// What a client holds against us.
@@ -181,7 +185,7 @@ impl<'a> World<'a> {
         let options = self.profile.liveness.clone();
         let mut liveness = Liveness::new(options, id, node.boot, fresh, now.mono);
         let mut effects = Vec::new();
-        let peers = (1..=NODES).map(NodeId).collect();
+        let peers = (1..=self.profile.nodes).map(NodeId).collect();
         liveness.step(now, liveness::Input::Peers(peers), &mut effects);
         node.liveness = Some(liveness);
         for (replica_id, replica) in &mut node.replicas {
@@ -194,7 +198,7 @@ impl<'a> World<'a> {
 
     pub fn run_until(&mut self, until: u64) {
         while let Some(Reverse((t, sequence, node))) = self.queue.peek().copied() {
-            if t > until || self.violation.is_some() {
+            if t > until || self.is_over() {
                 break;
             }
             self.queue.pop();
@@ -206,6 +210,8 @@ impl<'a> World<'a> {
             self.t = t;
             self.stats.events += 1;
             if self.stats.events > EVENTS_PER_MS * (t / MILLISECOND + 1000) {
+                // Without an observer it ends here and nobody says why.
+                self.over = true;
                 return self.fail(Judge::Watch, "a storm of messages".into());
             }
             let event = self.events.remove(&sequence).expect("each is queued once");
