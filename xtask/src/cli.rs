@@ -10,7 +10,8 @@ cargo xtask COMMAND
 
   check            format, lints, tidy rules, and every test that needs no server. Changes nothing
   fix              format, and rewrite the expected outputs of script tests: read the diff
-  ci               check, then 1,000 simulated clusters, then the end-to-end tests: what .ci/run runs
+  ci               check, then 1,000 simulated clusters, a few bugs of the zoo, and the end-to-end
+                   tests: what .ci/run runs
   tidy             only the repository's own rules: arrows between crates, map, status, leftovers
   sizes            lines by crate, and the long files
   sim ARGS…        the simulator; `cargo xtask sim --help` for its own options
@@ -116,6 +117,7 @@ fn ci() -> ExitCode {
         let mut sim = Command::new(target().join("debug/underpin-sim"));
         steps.run("simulation", sim.args(["--seeds", "1000"]).current_dir(root()));
     }
+    steps.run_own("zoo", zoo::quick);
     if crate_exists("underpin", "src/main.rs") {
         match e2e::prepare() {
             Ok(strangers) => {

@@ -37,6 +37,17 @@ impl Steps {
         succeeded
     }
 
+    /// Runs something of this program that counts as one.
+    pub fn run_own(&mut self, name: &str, own: impl FnOnce() -> Result<(), String>) {
+        let started = begin(name);
+        let ended = own();
+        if let Err(reason) = &ended {
+            eprintln!("{reason}");
+        }
+        self.count(name, Counts { passed: ended.is_ok().into(), failed: ended.is_err().into() });
+        eprintln!("   {name}: {:.1} s", started.elapsed().as_secs_f64());
+    }
+
     /// Runs a program that runs tests, and counts these.
     pub fn run_tests(&mut self, name: &str, command: &mut Command) {
         let started = begin(name);

@@ -32,7 +32,7 @@ cargo xtask zoo [OPTIONS]
 ";
 
 /// Mutants that CI hunts: found within a few seeds, each by other means.
-const QUICK: &[u32] = &[1, 7, 9, 11];
+const QUICK: &[u32] = &[9, 11, 15, 17, 73];
 
 /// Seeds of the control, which must find nothing.
 const CONTROL_SEEDS: u64 = 300;
@@ -113,8 +113,8 @@ fn build_runner() -> Result<(), String> {
     build(&["build", "--quiet", "--locked", "--package", "underpin-zoo"]).map(drop)
 }
 
-/// What CI does.
-fn quick() -> Result<(), String> {
+/// What CI does: the copy builds, finds nothing without a mutant, and a few mutants.
+pub fn quick() -> Result<(), String> {
     let mutants = mutants()?;
     copy::make(&mutants)?;
     build_runner()?;

@@ -40,7 +40,7 @@ const DEEDS: [(Deed, u64, [u64; 4]); 10] = [
     (Deed::Cut, 2, [0, 1, 1, 4]),
     (Deed::Mend, 3, [1, 1, 1, 2]),
     (Deed::Transfer, 5, [0, 1, 1, 3]),
-    (Deed::Change, 7, [0, 0, 1, 2]),
+    (Deed::Change, 7, [0, 0, 1, 3]),
     (Deed::Compact, 6, [0, 1, 1, 3]),
     (Deed::Read, 20, [1, 1, 1, 2]),
     (Deed::Append, 50, [1, 1, 1, 2]),
@@ -89,7 +89,7 @@ impl Profile {
         let voters = [1, 3, 3, 3, 4, 5, 5][random.below(7) as usize];
         let mut profile = Profile {
             weights,
-            nodes: voters + [0, 1, 1, 2][random.below(4) as usize],
+            nodes: voters + random.below(4),
             raft: draw_raft(random),
             liveness: draw_liveness(random),
             voters,

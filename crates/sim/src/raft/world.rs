@@ -451,7 +451,7 @@ impl<'a> World<'a> {
         }
         let entries = self.raft(id, replica).entries(from, index, usize::MAX);
         if entries.last().map(|entry| entry.index) != Some(index) {
-            return self.fail(Judge::Assertion, format!("{replica} has no entry {index} to apply"));
+            return self.fail(Judge::Watch, format!("{replica} has no entry {index} to apply"));
         }
         for entry in &entries {
             self.see_applied(replica, entry);
