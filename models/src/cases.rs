@@ -33,7 +33,16 @@ pub struct Case {
 
 /// All models.
 pub fn all() -> Vec<Case> {
-    vec![elections(), replication(), membership(), snapshots(), reads(), leases(), transfer()]
+    vec![
+        elections(),
+        replication(),
+        membership(),
+        snapshots(),
+        reads(),
+        leases(),
+        transfer(),
+        late(),
+    ]
 }
 
 /// Three voters led by the first, clocks apart, no leases, disks at once, and nothing to happen.
@@ -50,6 +59,7 @@ fn quiet() -> Bounds {
         slow_disks: Vec::new(),
         support_steps: 2,
         led: true,
+        handed_over: false,
         unbound: None,
         term_max: 3,
         changes: Vec::new(),
@@ -266,6 +276,36 @@ fn transfer() -> Case {
         large,
         marks: vec![Mark::LeaseRead, Mark::LaterLeader, Mark::Transferred],
         steps_max_small: SMALL,
+        steps_max_large: 16_000_000,
+        mutations: vec![(Mutation::BypassesLeader, Law::NoStaleRead)],
+    }
+}
+
+/// Whatever was said during a handover comes late, and again.
+fn late() -> Case {
+    let small = Bounds {
+        time: Time::Together,
+        binding: true,
+        support_steps: 4,
+        handed_over: true,
+        unbound: Some(1),
+        timers: vec![1],
+        budget: Budget { steps: 2, ..Budget::default() },
+        ..quiet()
+    };
+    let large = Bounds {
+        unbound: None,
+        timers: vec![1, 2],
+        term_max: 4,
+        budget: Budget { steps: 3, crashes: 1, beats: 1, ..Budget::default() },
+        ..small.clone()
+    };
+    Case {
+        name: "late",
+        small,
+        large,
+        marks: vec![Mark::LeaseRead],
+        steps_max_small: 2 * SMALL,
         steps_max_large: 16_000_000,
         mutations: vec![(Mutation::BypassesLeader, Law::NoStaleRead)],
     }

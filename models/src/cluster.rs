@@ -10,7 +10,7 @@ use base::{LogStart, Membership, NodeId, Random, ReplicaId};
 use protocols::liveness::{self, SupportEpoch};
 use protocols::raft::{Body, Options, Role};
 use stateright::{Model, Property};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -170,7 +170,11 @@ impl Cluster {
         let mut turn = Turn::new(self, &world);
         turn.meet();
         let world = turn.end();
-        if self.bounds.led { self.led_by_first(world) } else { world }
+        match (self.bounds.led, self.bounds.handed_over) {
+            (false, _) => world,
+            (true, false) => self.hushed(self.led_by_first(world)),
+            (true, true) => self.handed_over(&self.hushed(self.led_by_first(world))),
+        }
     }
 
     /// Lets node 1 be elected, and everything be delivered until nothing moves.
@@ -187,23 +191,42 @@ impl Cluster {
         world
     }
 
+    /// Delivers everything once and finishes all writes, until nothing moves.
     fn settle(&self, mut world: World) -> World {
+        let mut arrived = BTreeSet::new();
         loop {
             let mut turn = Turn::new(self, &world);
-            if let Some(packet) = world.network.first() {
-                turn.take(packet);
+            let next = world.network.iter().find(|packet| !arrived.contains(&packet.digest()));
+            let busy = (1..).zip(&world.nodes).find(|(_, node)| !node.writes.is_empty());
+            if let Some(packet) = next {
+                arrived.insert(packet.digest());
                 if !self.loses_bind(packet) {
                     turn.deliver(packet);
                 }
-            } else if let Some(id) =
-                (1..).zip(&world.nodes).find_map(|(id, n)| (!n.writes.is_empty()).then_some(id))
-            {
+            } else if let Some((id, _)) = busy {
                 turn.sync(id);
             } else {
                 return world;
             }
             world = turn.end();
         }
+    }
+
+    /// Lets node 1 hand over to node 3.
+    fn handed_over(&self, world: &World) -> World {
+        let mut turn = Turn::new(self, world);
+        let asked =
+            turn.call(1, |raft, ctx, effects| raft.transfer(ctx, Some(ReplicaId(3)), effects));
+        asked.expect("node 1 leads, and node 3 is a voter");
+        let world = self.settle(turn.end());
+        assert_eq!(world.nodes[2].raft.role(), Role::Leader, "node 3 takes over");
+        world
+    }
+
+    /// Forgets what was said so far: it will not come again.
+    fn hushed(&self, mut world: World) -> World {
+        world.network = self.pools.networks.share(Vec::new());
+        world
     }
 
     /// Whether the founding is to lose this request to bind.
@@ -248,11 +271,11 @@ impl Cluster {
                 turn.read(*id).then_some(())?;
             }
             Action::Transfer(id, to) => {
-                left.transfers -= 1;
                 if self.mutation == Some(Mutation::BypassesLeader) {
                     turn.forge_handover(*id, *to);
                     return Some(turn.end());
                 }
+                left.transfers -= 1;
                 let to = Some(ReplicaId(*to));
                 turn.call(*id, |raft, ctx, effects| raft.transfer(ctx, to, effects)).ok()?;
             }
@@ -321,7 +344,7 @@ impl Cluster {
         if left.reads > 0 {
             actions.push(Action::Read(id));
         }
-        if left.transfers > 0 {
+        if left.transfers > 0 || self.mutation == Some(Mutation::BypassesLeader) {
             let others = (1..=self.bounds.nodes).filter(|other| *other != id);
             actions.extend(others.map(|other| Action::Transfer(id, other)));
         }

@@ -209,11 +209,6 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Takes something off the network: it will not arrive again.
-    pub fn take(&mut self, packet: &Shared<Packet>) {
-        self.network.retain(|other| other != packet);
-    }
-
     /// Something arrives.
     pub fn deliver(&mut self, packet: &Shared<Packet>) {
         if self.cluster.bounds.slow_disks.contains(&packet.to()) {

@@ -147,6 +147,9 @@ pub struct Bounds {
     pub support_steps: u64,
     /// Whether a leader is there from the beginning, node 1.
     pub led: bool,
+    /// Whether it has handed over to node 3 before the model begins, and all that was said until
+    /// then is still under way.
+    pub handed_over: bool,
     /// A follower that lost the leader's first request to bind itself.
     pub unbound: Option<u64>,
     /// Highest term.

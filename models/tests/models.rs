@@ -47,4 +47,4 @@ macro_rules! models {
     };
 }
 
-models! { elections replication membership snapshots reads leases transfer }
+models! { elections replication membership snapshots reads leases transfer late }
