@@ -36,7 +36,7 @@ impl Raft {
     }
 
     pub(super) fn election_deadline(&self, ctx: Context) -> Option<Mono> {
-        if !self.log.membership().votes(self.id) {
+        if !self.has_a_say() {
             return None;
         }
         if self.asked_to_campaign && self.may_campaign(ctx) {
@@ -63,11 +63,18 @@ impl Raft {
         }
     }
 
-    /// A voter that hears a quorum's nodes, and that has applied every committed membership, may
-    /// campaign. Hearing a quorum also means that it knows a quorum's clocks, should it need them.
+    /// Whether this replica votes, or did so by the last membership that it knows committed. One that
+    /// leaves may be the only one that holds the entry by which it does, and then those who stay can't
+    /// be elected against its vote (Ongaro's thesis, 4.2.2). Its own vote does not count then.
+    fn has_a_say(&self) -> bool {
+        self.log.membership().votes(self.id) || self.log.membership_at(self.commit).votes(self.id)
+    }
+
+    /// A replica that has a say, hears a quorum's nodes, and has applied every committed membership,
+    /// may campaign. Hearing a quorum also means that it knows a quorum's clocks, should it need them.
     fn may_campaign(&self, ctx: Context) -> bool {
         !self.stopped
-            && self.log.membership().votes(self.id)
+            && self.has_a_say()
             && !self.log.changes_within(self.applied, self.commit)
             && self.clocks(ctx).quorum.is_some()
     }

@@ -162,6 +162,12 @@ impl Log {
         self.memberships.back().map_or(&self.start.membership, |(_, membership)| membership)
     }
 
+    /// The membership as of `index`, which is not before the start.
+    pub fn membership_at(&self, index: Index) -> &Membership {
+        let before = self.memberships.iter().rfind(|(at, _)| *at <= index);
+        before.map_or(&self.start.membership, |(_, membership)| membership)
+    }
+
     /// Where the latest membership stands; the start's index if it is older.
     pub fn membership_index(&self) -> Index {
         self.memberships.back().map_or(self.start.index, |(index, _)| *index)

@@ -17,7 +17,8 @@
 //! proposes no change before an entry of its own term is committed (or else two leaders' changes
 //! could meet in disjoint majorities), and none while another is not yet applied.
 //!
-//! A member that is removed is fed until it knows of its removal, as long as it can be reached.
+//! A member that is removed is fed until it knows of its removal, as long as it can be reached. One
+//! that holds the membership without itself before it is committed may still be elected, to commit it.
 
 use super::message::Body;
 use super::progress::{Feed, Progress};

@@ -9,7 +9,7 @@
 //!
 //! * election safety: one leader per term;
 //! * log matching: one entry per (index, term), with one predecessor;
-//! * leader completeness: a new leader holds everything that was ever committed;
+//! * leader completeness: a new leader holds everything that was committed in earlier terms;
 //! * state machine safety: one entry per committed index;
 //! * durability: what is committed is on the disks of a quorum at that moment;
 //! * leases: whoever may read from its lease has everything that was committed;

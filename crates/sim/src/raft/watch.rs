@@ -38,8 +38,10 @@ impl World<'_> {
         self.observe(leader == replica, || format!("{leader} and {replica} lead in {term}"));
         let raft = self.raft(id, replica);
         let start = raft.log_start().index;
-        let lacks =
-            |entry: &&Entry| entry.index > start && raft.term_at(entry.index) != Some(entry.term);
+        let lacks = |entry: &&Entry| {
+            let due = entry.index > start && entry.term < term;
+            due && raft.term_at(entry.index) != Some(entry.term)
+        };
         let lacking = self.truth.committed.iter().find(lacks).map(|entry| entry.index);
         self.observe(lacking.is_none(), || {
             format!("leader {replica} of {term} lacks the committed entry {lacking:?}")
