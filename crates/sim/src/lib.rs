@@ -11,7 +11,8 @@
 //!    unfinished must end, and all replicas must come to hold the same rows.
 //! 3. *Judgement*: what each client saw is checked by [`check`]: registers are linearizable, sessions
 //!    keep their guarantees (also those that read the nearest replica, as far as they apply),
-//!    acknowledged increments counted once, keys that end neither early nor come back.
+//!    acknowledged increments counted once, keys that end neither early nor come back. The harness for
+//!    real processes (`chaos/`) has the same clients ([`workload`]) and asks the same judges.
 //!
 //! Throughout, after every turn of a node, the invariants of Raft and of requests are looked at from
 //! outside. The first violation, or a panic of an assertion inside, ends the run with the last events.
@@ -36,7 +37,7 @@ pub mod mutant;
 pub mod profile;
 pub mod raft;
 mod trace;
-mod workload;
+pub mod workload;
 mod world;
 
 pub use world::Totals;

@@ -16,7 +16,9 @@
 //!   were used has to be remembered.
 //! - A value that somebody is still to see can't be replaced yet, since it never comes back.
 
+use base::time::SECOND;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// The return of an operation that was never answered.
 pub const OPEN: u64 = u64::MAX;
@@ -51,6 +53,17 @@ pub struct Op {
     pub invoked: u64,
     /// When the answer came, or [`OPEN`].
     pub returned: u64,
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = |ns: u64| format!("{}.{:06}", ns / SECOND, ns % SECOND / 1000);
+        let returned = match self.returned {
+            OPEN => "…".into(),
+            at => seconds(at),
+        };
+        write!(f, "{} to {returned}: {:?}", seconds(self.invoked), self.kind)
+    }
 }
 
 impl Kind {

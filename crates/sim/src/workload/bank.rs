@@ -9,6 +9,7 @@ use wire::resp::Value;
 const ACCOUNTS: u64 = 4;
 
 /// A client that moves money.
+#[derive(Default)]
 pub struct Bank {
     /// What is left of the transfer under way, last first; on this connection only.
     left: Vec<Vec<String>>,
@@ -23,19 +24,6 @@ pub struct Bank {
 }
 
 impl Bank {
-    /// One of the bank's clients.
-    pub fn new() -> Bank {
-        Bank {
-            left: Vec::new(),
-            planned: None,
-            under_way: None,
-            looks: Vec::new(),
-            closed: false,
-            in_peace: false,
-            wrong: None,
-        }
-    }
-
     /// A look; blindly moved money; or money moved by what a look says, if nobody interferes.
     fn plan(&mut self, random: &mut Random) {
         let from = random.below(ACCOUNTS) as usize;

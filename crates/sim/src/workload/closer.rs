@@ -2,7 +2,6 @@
 
 use super::{Histories, Outcome, Work, command, counter, number_in, register};
 use crate::check::linear::{Kind, Op};
-use crate::profile::Profile;
 use base::time::MILLISECOND;
 use base::{Bytes, Random};
 use wire::resp::Value;
@@ -31,9 +30,9 @@ impl Read {
 }
 
 impl Closer {
-    /// Reads all keys of a world.
-    pub fn new(profile: &Profile) -> Closer {
-        let mut left: Vec<Read> = (0..profile.registers).map(Read::Register).collect();
+    /// Reads so many registers, and all counters.
+    pub fn new(registers: u64) -> Closer {
+        let mut left: Vec<Read> = (0..registers).map(Read::Register).collect();
         left.extend([0, 1].map(|key| Read::Counter(key, false)));
         left.extend([0, 1].map(|key| Read::Counter(key, true)));
         Closer { left, invoked: 0, found: Vec::new(), wrong: None }

@@ -4,14 +4,14 @@
 //! run out of patience, come back on another node, and try again where that is safe. What it saw is
 //! written down in true time, and judged when the run is over (`crate::check`).
 
-mod bank;
-mod closer;
-mod counter;
-mod expiry;
-mod probe;
-mod register;
-mod scan;
-mod session;
+pub mod bank;
+pub mod closer;
+pub mod counter;
+pub mod expiry;
+pub mod probe;
+pub mod register;
+pub mod scan;
+pub mod session;
 
 pub use closer::Closer;
 
@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use wire::resp::{Replies, Value};
 
 /// Clients that may work on one register at a time; the checker's cost rises steeply with it.
-const CLIENTS_PER_KEY: usize = 5;
+pub const CLIENTS_PER_KEY: usize = 5;
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +37,20 @@ pub enum Outcome {
     NotDone,
     /// It may have happened, or may yet.
     Unknown,
+}
+
+impl Outcome {
+    /// What a reply lets the client conclude.
+    pub fn of(reply: Value) -> Outcome {
+        match &reply {
+            Value::Error(text) => match text.split(' ').next() {
+                Some("TRYAGAIN" | "CLUSTERDOWN" | "OOM") => Outcome::NotDone,
+                Some("UNKNOWN") => Outcome::Unknown,
+                _ => Outcome::Reply(reply),
+            },
+            _ => Outcome::Reply(reply),
+        }
+    }
 }
 
 /// One client's part.
@@ -131,7 +145,8 @@ impl Client {
         let mut works: Vec<(Box<dyn Work>, Option<usize>)> = Vec::new();
         let [registers, counters, exact, expiring] = profile.clients;
         for number in 0..registers.min(CLIENTS_PER_KEY) as u64 {
-            works.push((Box::new(register::Register::new(number, profile)), None));
+            let (keys, bytes_max) = (profile.registers, profile.value_bytes_max);
+            works.push((Box::new(register::Register::new(number, keys, bytes_max)), None));
         }
         for number in 0..counters as u64 {
             works.push((Box::new(counter::Counter::new(number % 2, None)), None));
@@ -148,7 +163,7 @@ impl Client {
             works.push((Box::new(session::InSession::new(number, keys, true)), None));
         }
         for _ in 0..profile.bankers {
-            works.push((Box::new(bank::Bank::new()), None));
+            works.push((Box::new(bank::Bank::default()), None));
         }
         for number in 0..profile.scanners {
             works.push((Box::new(scan::Scanner::new(number)), None));

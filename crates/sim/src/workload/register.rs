@@ -2,7 +2,6 @@
 
 use super::{Histories, Outcome, Work, command, number_in, padded};
 use crate::check::linear::{Kind, OPEN, Op};
-use crate::profile::Profile;
 use base::{Bytes, Random};
 use std::collections::BTreeMap;
 use wire::resp::Value;
@@ -30,12 +29,12 @@ enum Asked {
 }
 
 impl Register {
-    /// One of the clients of a world.
-    pub fn new(number: u64, profile: &Profile) -> Register {
+    /// One of the clients of so many registers, with values padded by less than `value_bytes_max`.
+    pub fn new(number: u64, keys: u64, value_bytes_max: u64) -> Register {
         Register {
             number,
-            keys: profile.registers,
-            value_bytes_max: profile.value_bytes_max,
+            keys,
+            value_bytes_max,
             used: 0,
             under_way: None,
             version: None,

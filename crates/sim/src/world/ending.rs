@@ -1,7 +1,7 @@
 //! How a run goes: faults, peace, and then everything must come right.
 
 use super::World;
-use crate::check::{bank, counter, expiry, linear, sequential, session};
+use crate::check::{self, bank, counter, expiry, linear};
 use crate::workload::{Client, Closer, Histories};
 use base::Index;
 use base::time::{MILLISECOND, SECOND};
@@ -76,7 +76,7 @@ impl World<'_> {
     /// Reads everything once more.
     fn close(&mut self) {
         let random = self.random.clients.fork();
-        let closer = Client::new(Box::new(Closer::new(&self.profile)), None, random);
+        let closer = Client::new(Box::new(Closer::new(self.profile.registers)), None, random);
         self.clients.push(closer);
         let number = self.clients.len() - 1;
         self.at(self.now, super::Event::Client { client: number, step: 0 });
@@ -161,8 +161,7 @@ impl World<'_> {
                 linear::Verdict::Fine => {}
                 linear::Verdict::TooHard => self.totals.unjudged += 1,
                 linear::Verdict::Impossible(near) => {
-                    let near: Vec<String> =
-                        near.iter().map(|op| format!("\n    {}", shown(op))).collect();
+                    let near: Vec<String> = near.iter().map(|op| format!("\n    {op}")).collect();
                     let near = near.concat();
                     self.violated(format!("register {key} is not linearizable near{near}"));
                 }
@@ -189,14 +188,7 @@ impl World<'_> {
     /// Sessions whose reads are all as strong as can be, and ones that read the nearest replica: these
     /// may be late, but never go back nor see things out of order.
     fn judge_sessions(&mut self, histories: &Histories) {
-        let sessions = &histories.sessions;
-        let verdicts = [
-            ("read your writes", session::read_your_writes(sessions)),
-            ("monotonic reads", session::monotonic_reads(sessions)),
-            ("monotonic writes", session::monotonic_writes(sessions)),
-            ("writes follow reads", session::writes_follow_reads(sessions)),
-            ("sequential", sequential::check(sessions)),
-        ];
+        let verdicts = check::of_sessions(&histories.sessions);
         for (number, (name, verdict)) in verdicts.into_iter().enumerate() {
             match verdict {
                 Ok(pairs) => self.totals.session_pairs[number] += pairs,
@@ -227,13 +219,4 @@ impl World<'_> {
             }
         }
     }
-}
-
-fn shown(op: &linear::Op) -> String {
-    let seconds = |ns: u64| format!("{}.{:06}", ns / SECOND, ns % SECOND / 1000);
-    let returned = match op.returned {
-        linear::OPEN => "…".into(),
-        at => seconds(at),
-    };
-    format!("{} to {returned}: {:?}", seconds(op.invoked), op.kind)
 }

@@ -8,7 +8,6 @@ use base::time::MILLISECOND;
 use base::{Bytes, ConnId};
 use node::api::Gateway;
 use std::collections::BTreeMap;
-use wire::resp::Value;
 
 /// One connection.
 #[derive(Debug)]
@@ -179,7 +178,7 @@ impl World<'_> {
             return self.violated(format!("client {number} got an answer it did not ask for"));
         }
         client.step += 1;
-        let outcome = judge(reply);
+        let outcome = Outcome::of(reply);
         let which = match &outcome {
             Outcome::Reply(_) => 0,
             Outcome::NotDone => 1,
@@ -223,17 +222,5 @@ impl World<'_> {
             let latency = self.client_latency();
             self.after(latency, Event::Hangup { conn });
         }
-    }
-}
-
-/// What a reply lets the client conclude.
-fn judge(reply: Value) -> Outcome {
-    match &reply {
-        Value::Error(text) => match text.split(' ').next() {
-            Some("TRYAGAIN" | "CLUSTERDOWN" | "OOM") => Outcome::NotDone,
-            Some("UNKNOWN") => Outcome::Unknown,
-            _ => Outcome::Reply(reply),
-        },
-        _ => Outcome::Reply(reply),
     }
 }
