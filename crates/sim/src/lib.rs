@@ -36,6 +36,7 @@ pub mod judge;
 pub mod mutant;
 pub mod profile;
 pub mod raft;
+pub mod script;
 mod trace;
 pub mod workload;
 mod world;
@@ -44,6 +45,7 @@ pub use world::Totals;
 
 use judge::Judge;
 use mutant::Mutant;
+use script::Script;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::{Setup, World};
 
@@ -84,6 +86,8 @@ pub struct Report {
     pub hash: u64,
     /// What was done.
     pub totals: Totals,
+    /// The run, so that it can be run again.
+    pub script: Script,
 }
 
 /// How many of the last events a report shows.
@@ -93,7 +97,19 @@ const TAIL: usize = 60;
 pub fn run(run: Run, reader: Option<&mut dyn FnMut(&str)>) -> Report {
     let Run { seed, nodes, seconds, mutant, watched } = run;
     let fault_ns = seconds * base::time::SECOND;
-    let mut world = World::new(&Setup { seed, nodes, fault_ns, mutant, watched }, reader);
+    play(&Setup { seed, nodes, fault_ns, mutant, watched, script: None }, reader)
+}
+
+/// Runs what a script of whole nodes says.
+pub fn replay(script: &Script, watched: bool, reader: Option<&mut dyn FnMut(&str)>) -> Report {
+    let Script { seed, nodes, mutant, until: fault_ns, .. } = *script;
+    let script = Some(script);
+    play(&Setup { seed, nodes, fault_ns, mutant, watched, script }, reader)
+}
+
+fn play(setup: &Setup<'_>, reader: Option<&mut dyn FnMut(&str)>) -> Report {
+    let mut world = World::new(setup, reader);
+    let fault_ns = setup.fault_ns;
     // A panic of an assertion inside a node is a finding like any other; the world is not used after
     // it but for its trace.
     let ended = catch_unwind(AssertUnwindSafe(|| world.run(fault_ns)));
@@ -102,8 +118,8 @@ pub fn run(run: Run, reader: Option<&mut dyn FnMut(&str)>) -> Report {
         Err(panic) => (Some(Judge::Assertion), Some(panicked(&*panic))),
     };
     let tail = if violation.is_some() { world.trace.tail(TAIL) } else { Vec::new() };
-    let (hash, totals) = (world.trace.hash(), world.totals.clone());
-    Report { seed, violation, judge, tail, hash, totals }
+    let (hash, totals, script) = (world.trace.hash(), world.totals.clone(), world.script());
+    Report { seed: setup.seed, violation, judge, tail, hash, totals, script }
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> String {

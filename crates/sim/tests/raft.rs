@@ -1,6 +1,7 @@
 //! Raft alone, in worlds that must hold.
 
-use underpin_sim::raft::{Run, Stats, run};
+use underpin_sim::raft::{Run, Stats, replay, run};
+use underpin_sim::script::Script;
 
 /// `RAFT_SEEDS=from..to` runs other seeds; `RAFT_TRACE=1` tells every event.
 #[test]
@@ -31,5 +32,15 @@ fn the_same_seed_is_the_same_run() {
         let (once, again) = (run(Run::of(seed), None), run(Run::of(seed), None));
         assert_eq!(once, again);
         assert_ne!(once.hash, run(Run::of(seed + 1000), None).hash);
+    }
+}
+
+#[test]
+fn a_script_of_all_that_was_done_is_the_same_run() {
+    for seed in 0..20 {
+        let once = run(Run::of(seed), None);
+        let script: Script = once.script.to_string().parse().unwrap();
+        let again = replay(&script, true, None);
+        assert_eq!((again.hash, again.stats), (once.hash, once.stats), "seed {seed}\n{script}");
     }
 }

@@ -1,7 +1,8 @@
 //! A few worlds that must hold, twice the same, and broken ones that must be found out.
 
 use underpin_sim::mutant::Mutant;
-use underpin_sim::{Report, Run, run};
+use underpin_sim::script::Script;
+use underpin_sim::{Report, Run, replay, run};
 
 fn worlds(seeds: std::ops::Range<u64>, seconds: u64, mutant: Option<Mutant>) -> Vec<Report> {
     seeds.map(|seed| run(Run { seconds, mutant, ..Run::of(seed) }, None)).collect()
@@ -16,6 +17,17 @@ fn the_same_seed_is_the_same_run() {
         assert_eq!(once, again);
         assert!(lines > 1000, "a run is told in {lines} lines");
         assert_ne!(once.hash, run(Run { seconds: 5, ..Run::of(seed + 1) }, None).hash);
+    }
+}
+
+#[test]
+fn a_script_of_all_that_happened_is_the_same_run() {
+    for seed in [2, 3, 7411] {
+        let once = run(Run { seconds: 5, ..Run::of(seed) }, None);
+        let script: Script = once.script.to_string().parse().unwrap();
+        assert!(script.planned.len() > 1 && script.clients.len() > 10, "{script}");
+        let again = replay(&script, true, None);
+        assert_eq!((again.hash, again.totals), (once.hash, once.totals), "seed {seed}\n{script}");
     }
 }
 

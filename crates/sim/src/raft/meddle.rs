@@ -15,24 +15,10 @@ const RECOVERY_TENTHS: u64 = 80;
 const RECOVERED: u64 = 20;
 
 impl World<'_> {
-    pub fn run(&mut self, seconds: Option<u64>) {
-        let drawn = self.random.between(1, 8);
-        let until = seconds.unwrap_or(drawn) * SECOND;
-        while self.t < until && !self.is_over() {
-            let pause = self.random.below(self.profile.deed_ns_max);
-            self.run_until(self.t + pause);
-            self.meddle();
-        }
-        self.check_progress();
-    }
-
-    /// One random thing.
-    fn meddle(&mut self) {
-        let leaders = self.leaders();
-        let leader = self.random.pick(&leaders).copied();
-        let victim = self.victim(leader.map(|(node, _)| node));
-        match (self.profile.deed(&mut self.random), leader) {
-            (Deed::Crash, _) if self.is_up(victim) => self.crash(victim),
+    /// Carries a deed out; what it leaves open is drawn.
+    pub(super) fn meddle(&mut self, deed: Deed, whom: Option<NodeId>) {
+        match (deed, whom) {
+            (Deed::Crash, Some(victim)) if self.is_up(victim) => self.crash(victim),
             (Deed::CrashAll, _) => {
                 let all = (1..=self.profile.nodes).map(NodeId);
                 all.filter(|id| self.is_up(*id))
@@ -40,21 +26,23 @@ impl World<'_> {
                     .into_iter()
                     .for_each(|id| self.crash(id));
             }
-            (Deed::Pause, _) if self.is_up(victim) => {
+            (Deed::Pause, Some(victim)) if self.is_up(victim) => {
                 let pause = self.random.between(MILLISECOND, self.profile.down_ns_max);
                 self.node(victim).paused_until = self.t + pause;
-                self.log(|| format!("{victim} pauses"));
+                self.log(|| format!("{victim} pauses for {} ms", pause / MILLISECOND));
             }
-            (Deed::Cut, leader) => self.cut(leader.map(|(node, _)| node)),
-            (Deed::Mend, _) => self.blocked.clear(),
-            (Deed::Transfer, Some((node, replica))) => {
-                self.stats.transfers += 1;
-                self.call(node, replica, |raft, ctx, effects| raft.transfer(ctx, None, effects));
+            (Deed::Cut, alone) => self.cut(alone),
+            (Deed::Mend, _) => {
+                self.log(|| "all links are whole again".into());
+                self.blocked.clear();
             }
-            (Deed::Change, Some((node, replica))) => self.change(node, replica),
-            (Deed::Compact, _) if self.is_up(victim) => self.compact(victim),
-            (Deed::Read, Some((node, replica))) => self.read(node, replica),
-            (Deed::Append, Some((node, replica))) => self.append(node, replica),
+            (Deed::Compact, Some(victim)) if self.is_up(victim) => self.compact(victim),
+            (deed, Some(node)) => {
+                let leaders = self.leaders();
+                if let Some((node, replica)) = leaders.into_iter().find(|(home, _)| *home == node) {
+                    self.ask(deed, node, replica);
+                }
+            }
             _ => {}
         }
         for id in (1..=self.profile.nodes).map(NodeId) {
@@ -62,10 +50,19 @@ impl World<'_> {
         }
     }
 
-    /// Any node, but a leader's more often.
-    fn victim(&mut self, leader: Option<NodeId>) -> NodeId {
-        let any = NodeId(self.random.between(1, self.profile.nodes));
-        leader.filter(|_| self.random.chance(1, 3)).unwrap_or(any)
+    /// Something for whoever believes to lead.
+    fn ask(&mut self, deed: Deed, node: NodeId, replica: ReplicaId) {
+        match deed {
+            Deed::Transfer => {
+                self.stats.transfers += 1;
+                self.log(|| format!("{replica} is asked to hand over"));
+                self.call(node, replica, |raft, ctx, effects| raft.transfer(ctx, None, effects));
+            }
+            Deed::Change => self.change(node, replica),
+            Deed::Read => self.read(node, replica),
+            Deed::Append => self.append(node, replica),
+            _ => {}
+        }
     }
 
     fn crash(&mut self, id: NodeId) {
@@ -92,7 +89,7 @@ impl World<'_> {
     }
 
     /// Whoever believes to lead.
-    fn leaders(&self) -> Vec<(NodeId, ReplicaId)> {
+    pub(super) fn leaders(&self) -> Vec<(NodeId, ReplicaId)> {
         let mut leaders = Vec::new();
         for node in self.nodes.values().filter(|node| node.paused_until <= self.t) {
             for (id, replica) in &node.replicas {
@@ -104,11 +101,12 @@ impl World<'_> {
         leaders
     }
 
-    fn cut(&mut self, leader: Option<NodeId>) {
+    /// One node is cut off, or any half.
+    fn cut(&mut self, alone: Option<NodeId>) {
         self.blocked.clear();
         let all: Vec<NodeId> = (1..=self.profile.nodes).map(NodeId).collect();
-        let side: BTreeSet<NodeId> = match leader.filter(|_| self.random.chance(1, 3)) {
-            Some(leader) => [leader].into(),
+        let side: BTreeSet<NodeId> = match alone {
+            Some(alone) => [alone].into(),
             None => all.iter().copied().filter(|_| self.random.chance(1, 2)).collect(),
         };
         let (out, back) = [(true, true), (true, true), (true, false), (false, true)]
@@ -127,7 +125,9 @@ impl World<'_> {
     }
 
     fn append(&mut self, node: NodeId, replica: ReplicaId) {
-        for _ in 0..self.random.between(1, 4) {
+        let values = self.random.between(1, 4);
+        self.log(|| format!("{values} values for {replica}"));
+        for _ in 0..values {
             self.values += 1;
             let value = self.values;
             let mut data = value.to_le_bytes().to_vec();
@@ -149,6 +149,7 @@ impl World<'_> {
     }
 
     fn read(&mut self, node: NodeId, replica: ReplicaId) {
+        self.log(|| format!("{replica} is read from"));
         let (committed, floor) = (self.truth.commit(), self.history.floor());
         let asked = self.call(node, replica, |raft, ctx, _| raft.read_index(ctx));
         if let Some(Ok(id)) = asked {
@@ -235,7 +236,7 @@ impl World<'_> {
     }
 
     /// With everything healed, the shard serves, converges and falls silent.
-    fn check_progress(&mut self) {
+    pub(super) fn check_progress(&mut self) {
         self.heal();
         let enough = self.history.acknowledged + RECOVERED;
         for _ in 0..RECOVERY_TENTHS {

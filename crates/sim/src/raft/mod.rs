@@ -27,11 +27,13 @@
 mod history;
 mod meddle;
 mod node;
+mod plan;
 pub mod profile;
 mod watch;
 mod world;
 
 use crate::judge::{Judge, Violation};
+use crate::script::Script;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::World;
 
@@ -64,6 +66,8 @@ pub struct Report {
     pub hash: u64,
     /// What was done.
     pub stats: Stats,
+    /// The run, so that it can be run again.
+    pub script: Script,
 }
 
 /// What happened at all: a world in which nothing happens proves nothing.
@@ -115,11 +119,30 @@ impl Stats {
 
 /// Runs one world. `reader` is given each event in words.
 pub fn run(run: Run, reader: Option<&mut dyn FnMut(&str)>) -> Report {
-    let mut world = World::new(&run, reader);
-    let ended = catch_unwind(AssertUnwindSafe(|| world.run(run.seconds)));
+    play(&run, None, reader)
+}
+
+/// Runs what a script of Raft alone says.
+pub fn replay(script: &Script, watched: bool, reader: Option<&mut dyn FnMut(&str)>) -> Report {
+    let run = Run { seed: script.seed, seconds: None, watched };
+    play(&run, Some(script), reader)
+}
+
+fn play(run: &Run, script: Option<&Script>, reader: Option<&mut dyn FnMut(&str)>) -> Report {
+    let mut world = World::new(run, script, reader);
+    let ended = catch_unwind(AssertUnwindSafe(|| match script {
+        Some(script) => world.replay(script),
+        None => world.improvise(run.seconds),
+    }));
     let violation = match ended {
         Ok(()) => world.violation.take(),
         Err(panic) => Some(Violation { judge: Judge::Assertion, what: crate::panicked(&*panic) }),
     };
-    Report { seed: run.seed, violation, hash: world.hash, stats: world.stats }
+    Report {
+        seed: run.seed,
+        violation,
+        hash: world.hash,
+        stats: world.stats,
+        script: world.script(),
+    }
 }

@@ -32,8 +32,8 @@ pub enum Deed {
     Append,
 }
 
-/// All of them, with how often they happen in an average world, and how a seed may change that.
-const DEEDS: [(Deed, u64, [u64; 4]); 10] = [
+/// Each with how often they happen in an average world, and how a seed may change that.
+const WEIGHTS: [(Deed, u64, [u64; 4]); 10] = [
     (Deed::Crash, 4, [0, 1, 1, 3]),
     (Deed::CrashAll, 1, [0, 0, 1, 2]),
     (Deed::Pause, 3, [0, 1, 1, 3]),
@@ -44,6 +44,20 @@ const DEEDS: [(Deed, u64, [u64; 4]); 10] = [
     (Deed::Compact, 6, [0, 1, 1, 3]),
     (Deed::Read, 20, [1, 1, 1, 2]),
     (Deed::Append, 50, [1, 1, 1, 2]),
+];
+
+/// All of them.
+pub const DEEDS: [Deed; 10] = [
+    Deed::Crash,
+    Deed::CrashAll,
+    Deed::Pause,
+    Deed::Cut,
+    Deed::Mend,
+    Deed::Transfer,
+    Deed::Change,
+    Deed::Compact,
+    Deed::Read,
+    Deed::Append,
 ];
 
 /// One seed's world.
@@ -85,7 +99,7 @@ impl Profile {
         let weigh = |(deed, usual, factors): (Deed, u64, [u64; 4])| {
             (deed, usual * factors[random.below(4) as usize])
         };
-        let weights = DEEDS.into_iter().map(weigh).collect();
+        let weights = WEIGHTS.into_iter().map(weigh).collect();
         let voters = [1, 3, 3, 3, 4, 5, 5][random.below(7) as usize];
         let mut profile = Profile {
             weights,

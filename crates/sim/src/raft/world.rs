@@ -6,6 +6,7 @@ use super::profile::Profile;
 use super::watch::Truth;
 use super::{Run, Stats};
 use crate::judge::{Judge, Violation};
+use crate::script::{Planned, Script};
 use base::time::{MILLISECOND, SECOND};
 use base::{Index, LogStart, Membership, Mono, NodeId, Random, ReplicaId};
 use protocols::liveness::{self, Liveness};
@@ -33,6 +34,15 @@ pub enum Event {
 pub struct World<'a> {
     pub t: u64,
     pub random: Random,
+    pub seed: u64,
+    /// What is done, when and to whom is drawn from this.
+    pub plans: Random,
+    /// What was done so far.
+    pub planned: Vec<Planned>,
+    /// The first words about the deed that is being done, if readers want to know.
+    pub telling: Option<String>,
+    /// When all was healed.
+    pub faults_end: u64,
     queue: BinaryHeap<Reverse<(u64, u64, NodeId)>>,
     events: BTreeMap<u64, Event>,
     sequence: u64,
@@ -59,9 +69,17 @@ pub struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    pub fn new(run: &Run, reader: Option<&'a mut dyn FnMut(&str)>) -> World<'a> {
+    pub fn new(
+        run: &Run,
+        script: Option<&Script>,
+        reader: Option<&'a mut dyn FnMut(&str)>,
+    ) -> World<'a> {
         let mut random = Random::new(run.seed);
-        let profile = Profile::draw(&mut random.fork());
+        let mut profile = Profile::draw(&mut random.fork());
+        if let Some(script) = script {
+            profile.nodes = script.nodes.max(profile.voters);
+        }
+        let plans = random.fork();
         let mut world = World {
             t: 0,
             queue: BinaryHeap::new(),
@@ -78,6 +96,11 @@ impl<'a> World<'a> {
             healed: false,
             raft_messages: 0,
             violation: None,
+            seed: run.seed,
+            plans,
+            planned: Vec::new(),
+            telling: None,
+            faults_end: 0,
             over: false,
             hash: run.seed,
             stats: Stats::default(),
@@ -144,8 +167,16 @@ impl<'a> World<'a> {
     }
 
     pub fn log(&mut self, text: impl FnOnce() -> String) {
+        let silent = self.telling.as_ref().is_none_or(|words| !words.is_empty());
+        if self.reader.is_none() && silent {
+            return;
+        }
+        let text = text();
         if let Some(reader) = &mut self.reader {
-            reader(&format!("{:>12.6} {}", self.t as f64 / 1e9, text()));
+            reader(&format!("{:>12.6} {text}", self.t as f64 / 1e9));
+        }
+        if !silent {
+            self.telling = Some(text);
         }
     }
 

@@ -110,6 +110,8 @@ pub struct Histories {
 
 /// A client.
 pub struct Client {
+    /// What it does, in a word.
+    pub name: &'static str,
     /// What it does.
     pub work: Box<dyn Work>,
     /// The only node it speaks to, if so.
@@ -124,12 +126,24 @@ pub struct Client {
     pub step: u64,
     /// Its own generator.
     pub random: Random,
+    /// It has no part in this run.
+    pub absent: bool,
+    /// Before peace it makes so many requests at most.
+    pub requests: Option<u64>,
+    /// And has made so many.
+    pub made: u64,
 }
 
 impl Client {
     /// A client that does this.
-    pub fn new(work: Box<dyn Work>, pinned: Option<usize>, random: Random) -> Client {
+    pub fn new(
+        name: &'static str,
+        work: Box<dyn Work>,
+        pinned: Option<usize>,
+        random: Random,
+    ) -> Client {
         Client {
+            name,
             work,
             pinned,
             conn: None,
@@ -137,41 +151,72 @@ impl Client {
             waiting: false,
             step: 0,
             random,
+            absent: false,
+            requests: None,
+            made: 0,
         }
     }
 
     /// All clients of a world.
     pub fn draw_all(profile: &Profile, nodes: usize, random: &mut Random) -> Vec<Client> {
-        let mut works: Vec<(Box<dyn Work>, Option<usize>)> = Vec::new();
+        let mut works: Vec<(&'static str, Box<dyn Work>, Option<usize>)> = Vec::new();
         let [registers, counters, exact, expiring] = profile.clients;
         for number in 0..registers.min(CLIENTS_PER_KEY) as u64 {
             let (keys, bytes_max) = (profile.registers, profile.value_bytes_max);
-            works.push((Box::new(register::Register::new(number, keys, bytes_max)), None));
+            works.push((
+                "register",
+                Box::new(register::Register::new(number, keys, bytes_max)),
+                None,
+            ));
         }
         for number in 0..counters as u64 {
-            works.push((Box::new(counter::Counter::new(number % 2, None)), None));
+            works.push(("counter", Box::new(counter::Counter::new(number % 2, None)), None));
         }
         for number in 0..exact as u64 {
-            works.push((Box::new(counter::Counter::new(number % 2, Some(number))), None));
+            works.push((
+                "exact-counter",
+                Box::new(counter::Counter::new(number % 2, Some(number))),
+                None,
+            ));
         }
         for number in 0..expiring as u64 {
-            works.push((Box::new(expiry::Expiring::new(number)), None));
+            works.push(("expiry", Box::new(expiry::Expiring::new(number)), None));
         }
         for number in 0..profile.sessions {
             let keys = profile.sessions;
-            works.push((Box::new(session::InSession::new(number, keys, false)), None));
-            works.push((Box::new(session::InSession::new(number, keys, true)), None));
+            works.push(("session", Box::new(session::InSession::new(number, keys, false)), None));
+            works.push((
+                "near-session",
+                Box::new(session::InSession::new(number, keys, true)),
+                None,
+            ));
         }
         for _ in 0..profile.bankers {
-            works.push((Box::new(bank::Bank::default()), None));
+            works.push(("bank", Box::new(bank::Bank::default()), None));
         }
         for number in 0..profile.scanners {
-            works.push((Box::new(scan::Scanner::new(number)), None));
+            works.push(("scanner", Box::new(scan::Scanner::new(number)), None));
         }
         for node in 0..nodes {
-            works.push((Box::new(probe::Probe::new(node as u64)), Some(node)));
+            works.push(("probe", Box::new(probe::Probe::new(node as u64)), Some(node)));
         }
-        works.into_iter().map(|(work, pinned)| Client::new(work, pinned, random.fork())).collect()
+        let cast = works.into_iter();
+        cast.map(|(name, work, pinned)| Client::new(name, work, pinned, random.fork())).collect()
+    }
+
+    /// Whether a request was answered since peace.
+    pub fn served(&self) -> bool {
+        self.absent || self.work.served()
+    }
+
+    /// Whether nothing is left to be finished.
+    pub fn finished(&self) -> bool {
+        self.absent || self.work.finished()
+    }
+
+    /// Whether it has made all the requests of its part.
+    pub fn rests(&self) -> bool {
+        self.requests.is_some_and(|requests| self.made >= requests)
     }
 
     /// It has a connection from now on.

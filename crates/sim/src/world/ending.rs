@@ -24,11 +24,11 @@ impl World<'_> {
         self.run_until(fault_ns, |_| false);
         self.run_until(fault_ns + MILLISECOND, |_| false);
         let until = self.now + RECOVERY_NS;
-        self.run_until(until, |world| world.clients.iter().all(|client| client.work.served()));
-        self.expect_all("still without service since peace", |client| client.work.served());
+        self.run_until(until, |world| world.clients.iter().all(Client::served));
+        self.expect_all("still without service since peace", Client::served);
         let until = self.now + SETTLING_NS;
-        self.run_until(until, |world| world.clients.iter().all(|client| client.work.finished()));
-        self.expect_all("still unfinished since peace", |client| client.work.finished());
+        self.run_until(until, |world| world.clients.iter().all(Client::finished));
+        self.expect_all("still unfinished since peace", Client::finished);
         self.close();
         self.compare_states();
         self.judge();
@@ -76,7 +76,8 @@ impl World<'_> {
     /// Reads everything once more.
     fn close(&mut self) {
         let random = self.random.clients.fork();
-        let closer = Client::new(Box::new(Closer::new(self.profile.registers)), None, random);
+        let closer = Box::new(Closer::new(self.profile.registers));
+        let closer = Client::new("closer", closer, None, random);
         self.clients.push(closer);
         let number = self.clients.len() - 1;
         self.at(self.now, super::Event::Client { client: number, step: 0 });

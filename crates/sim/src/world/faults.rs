@@ -31,39 +31,19 @@ impl Faults {
 }
 
 impl World<'_> {
-    pub(super) fn fault(&mut self) {
-        if self.peace {
-            return;
-        }
-        let pause = self.random.faults.below(2 * self.profile.fault_every_ns) + MILLISECOND;
-        self.after(pause, Event::Fault);
-        let Some(fault) = self.random.faults.pick(&self.profile.faults).copied() else { return };
-        self.totals.faults += 1;
-        self.trace.mix([self.now, fault as u64, 0, 9]);
-        self.strike(fault);
-    }
-
     fn any_host(&mut self) -> usize {
         self.random.faults.below(self.hosts.len() as u64) as usize
     }
 
-    /// Often a leader, since that is where it hurts.
-    fn target(&mut self) -> usize {
-        let shard = if self.random.faults.chance(3, 4) { KV } else { META };
-        match self.watch.leader_of(shard) {
-            Some(leader) if self.random.faults.chance(1, 2) => leader,
-            _ => self.any_host(),
-        }
-    }
-
-    fn strike(&mut self, fault: Fault) {
-        let host = self.target();
+    /// Does one thing to a host; how and for how long is drawn.
+    pub(super) fn strike(&mut self, fault: Fault, host: usize) {
         match fault {
             Fault::PowerLoss => self.end(host, End::PowerLoss, None),
             Fault::Kill => self.end(host, End::Killed, None),
             Fault::DieInTurn => {
                 let effects = self.random.faults.below(40);
                 self.hosts[host].doomed = Some(effects);
+                self.say(format!("n{} is to die after {effects} effects", host + 1));
             }
             Fault::PowerLossOfAll => {
                 self.say("the power fails".into());
@@ -71,7 +51,10 @@ impl World<'_> {
                     self.end(host, End::PowerLoss, None);
                 }
             }
-            Fault::Stop => self.give(host, HostInput::Node(Input::Stop)),
+            Fault::Stop => {
+                self.say(format!("n{} is told to stop", host + 1));
+                self.give(host, HostInput::Node(Input::Stop));
+            }
             Fault::Pause => self.pause(host),
             Fault::Isolate => self.isolate(host),
             Fault::Halves => {
@@ -105,9 +88,11 @@ impl World<'_> {
                 self.hosts[host].slow = (factor, until);
                 self.say(format!("the disk of n{} is {factor} times slower", host + 1));
             }
-            Fault::SyncError => self.fail_sync(host),
+            Fault::SyncError => {
+                self.say(format!("the next sync of n{} fails", host + 1));
+                self.fail_sync(host);
+            }
             Fault::ClockStep => {
-                let host = self.any_host();
                 let by = self.random.faults.between(0, 2 * HOUR_NS as u64) as i64 - HOUR_NS;
                 self.step_clock(host, by);
             }
@@ -117,9 +102,8 @@ impl World<'_> {
             }
             Fault::Transfer => self.ask_transfer(host),
             Fault::LeaderAlone => {
-                let leader = self.watch.leader_of(KV).unwrap_or(host);
-                self.isolate(leader);
-                for other in (0..self.hosts.len()).filter(|other| *other != leader) {
+                self.isolate(host);
+                for other in (0..self.hosts.len()).filter(|other| *other != host) {
                     let down = self.random.faults.below(20 * MILLISECOND) + 1;
                     self.end(other, End::Killed, Some(down));
                 }
@@ -198,6 +182,7 @@ impl World<'_> {
         let shard = if self.random.faults.chance(3, 4) { KV } else { META };
         let to = self.any_host();
         let to = self.random.faults.chance(1, 2).then(|| World::node_of(to));
+        self.say(format!("n{} is asked to hand {shard} over", host + 1));
         self.ask_own(host, Call::Transfer { shard, to });
     }
 

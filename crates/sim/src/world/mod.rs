@@ -13,6 +13,7 @@ mod ending;
 mod faults;
 mod hosts;
 mod links;
+mod plan;
 mod sockets;
 mod watch;
 
@@ -21,6 +22,7 @@ use crate::clock::HostClock;
 use crate::judge::Judge;
 use crate::mutant::Mutant;
 use crate::profile::Profile;
+use crate::script::Script;
 use crate::trace::{Line, Trace};
 use crate::workload::{Client, Histories};
 use base::time::SECOND;
@@ -30,6 +32,7 @@ pub(crate) use hosts::Host;
 use hosts::HostInput;
 use links::Links;
 use node::FetchId;
+use plan::Plan;
 use sockets::Sockets;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -74,8 +77,8 @@ enum Event {
     ToClient { conn: ConnId, bytes: Bytes },
     /// A client sees that its connection is gone.
     Hangup { conn: ConnId },
-    /// Something goes wrong.
-    Fault,
+    /// Something goes wrong: what stands in the plan under this number.
+    Fault { number: usize },
     /// It ends.
     Heal { fault: u64 },
     /// The faults are over.
@@ -192,7 +195,7 @@ impl Totals {
 }
 
 /// What every run is about.
-pub(crate) struct Setup {
+pub(crate) struct Setup<'a> {
     pub seed: u64,
     pub nodes: u64,
     /// How long things go wrong.
@@ -200,6 +203,8 @@ pub(crate) struct Setup {
     pub mutant: Option<Mutant>,
     /// Whether the observer's findings count.
     pub watched: bool,
+    /// What happens, if that is not to be drawn.
+    pub script: Option<&'a Script>,
 }
 
 /// One simulated cluster with its clients.
@@ -215,6 +220,7 @@ pub(crate) struct World<'a> {
     sockets: Sockets,
     clients: Vec<Client>,
     faults: Faults,
+    plan: Plan,
     watch: Watch,
     pub trace: Trace<'a>,
     pub totals: Totals,
@@ -230,7 +236,7 @@ pub(crate) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    pub fn new(setup: &Setup, reader: Option<&'a mut dyn FnMut(&str)>) -> World<'a> {
+    pub fn new(setup: &Setup<'_>, reader: Option<&'a mut dyn FnMut(&str)>) -> World<'a> {
         let mut root = Random::new(setup.seed);
         let mut draw = root.fork();
         let mut random = Randoms {
@@ -255,6 +261,13 @@ impl<'a> World<'a> {
                 Host::new(number, HostClock::new(rate, offset), &profile)
             })
             .collect();
+        let empty =
+            Script { mutant: setup.mutant, ..Plan::empty(setup.seed, setup.nodes, setup.fault_ns) };
+        let mut plans = root.fork();
+        let plan = match setup.script {
+            Some(script) => Plan::read(script),
+            None => Plan::draw(&mut plans, &profile, empty),
+        };
         let clients = Client::draw_all(&profile, setup.nodes as usize, &mut random.clients);
         let mut world = World {
             now: 0,
@@ -263,6 +276,7 @@ impl<'a> World<'a> {
             links: Links::new(setup.nodes as usize),
             sockets: Sockets::default(),
             faults: Faults::new(setup.nodes as usize),
+            plan,
             watch: Watch::default(),
             trace: Trace::new(reader),
             totals: Totals::default(),
@@ -278,21 +292,18 @@ impl<'a> World<'a> {
             clients,
             profile,
         };
-        world.begin(setup.fault_ns);
+        world.begin(setup.fault_ns, setup.script.is_some());
         world
     }
 
-    fn begin(&mut self, fault_ns: u64) {
+    fn begin(&mut self, fault_ns: u64, scripted: bool) {
         for host in 0..self.hosts.len() {
             self.at(0, Event::Start { host });
         }
-        for client in 0..self.clients.len() {
-            let step = self.clients[client].step;
-            let at = self.random.clients.below(SECOND);
-            self.at(at, Event::Client { client, step });
+        self.cast(scripted);
+        for number in 0..self.plan.script.planned.len() {
+            self.at(self.plan.script.planned[number].at, Event::Fault { number });
         }
-        let first = self.random.faults.below(2 * SECOND);
-        self.at(first, Event::Fault);
         self.at(fault_ns, Event::Peace);
         self.at(0, Event::Look);
     }
@@ -356,7 +367,7 @@ impl<'a> World<'a> {
             Event::ToHost { conn, bytes } => self.reach_host(conn, bytes),
             Event::ToClient { conn, bytes } => self.reach_client(conn, bytes),
             Event::Hangup { conn } => self.hangup(conn),
-            Event::Fault => self.fault(),
+            Event::Fault { number } => self.fault(number),
             Event::Heal { fault } => self.heal(fault),
             Event::Peace => self.make_peace(),
             Event::Look => self.look(),
@@ -384,6 +395,7 @@ impl<'a> World<'a> {
     }
 
     fn say(&mut self, text: String) {
+        self.plan.tell(&text);
         self.trace.text(self.now, text);
     }
 }

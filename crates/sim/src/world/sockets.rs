@@ -48,12 +48,15 @@ impl World<'_> {
             self.leave(number);
             return self.think(number);
         }
-        if client.conn.is_none() && !self.reach(number) {
+        if client.rests() && !self.peace || client.conn.is_none() && !self.reach(number) {
             return self.think(number);
         }
         let client = &mut self.clients[number];
         match client.work.next(self.now, self.peace, &mut client.random) {
-            Some(command) => self.request(number, &command),
+            Some(command) => {
+                client.made += u64::from(!self.peace);
+                self.request(number, &command);
+            }
             None => self.think(number),
         }
     }
