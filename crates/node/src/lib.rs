@@ -36,5 +36,5 @@ pub use node::{KV, META, Node};
 pub use options::Options;
 pub use peer::{describe_message, rewrite_message};
 pub use snapshot::rewrite_chunk;
-pub use status::Observed;
+pub use status::{Observed, ReadCounts};
 pub use storage::directory::Identity;

@@ -19,7 +19,7 @@ use crate::core::{Asked, Core, Origin, Wish};
 use crate::descriptor::{Descriptor, engine_key};
 use crate::effect::Fetch;
 use crate::peer::Message;
-use crate::status::Observed;
+use crate::status::{Observed, ReadCounts};
 use base::codec::{Reader, Writer};
 use base::log::LogStart;
 use base::{Bytes, ConnId, Entry, EntryKind, Failure, Index, Membership, NodeId, NotDone};
@@ -107,6 +107,7 @@ pub(crate) struct Shard {
     pub hash: Option<(Index, u64)>,
     /// Snapshots delivered to others, and installed here, since the start.
     snapshots: (u64, u64),
+    reads: ReadCounts,
     /// Requests without a leader to go to, oldest first.
     pub parked: VecDeque<crate::api::Request>,
     effects: Vec<raft::Effect>,
@@ -187,6 +188,7 @@ impl Shard {
             flushed,
             hash: None,
             snapshots: (0, 0),
+            reads: ReadCounts::default(),
             parked: VecDeque::new(),
             effects: Vec::new(),
             descriptor,
@@ -390,7 +392,10 @@ impl Shard {
             let own = own.copied().unwrap_or_default();
             match (consistency, lease) {
                 (Consistency::Eventual, _) => self.run_at(core, waiter, Index(0)),
-                (Consistency::Strong, Some(commit)) => self.run_at(core, waiter, commit.max(own)),
+                (Consistency::Strong, Some(commit)) => {
+                    self.reads.leased += 1;
+                    self.run_at(core, waiter, commit.max(own));
+                }
                 (Consistency::Strong, None) => unconfirmed.push((waiter, own)),
             }
         }
@@ -411,6 +416,7 @@ impl Shard {
     }
 
     fn confirmed(&mut self, id: ReadId, index: Index) {
+        self.reads.confirmed += 1;
         let later = self.confirming.split_off(&ReadId(id.0 + 1));
         for (waiter, own) in std::mem::replace(&mut self.confirming, later).into_values().flatten()
         {
@@ -420,6 +426,7 @@ impl Shard {
 
     fn unconfirmed(&mut self, core: &mut Core) {
         for (waiter, _) in std::mem::take(&mut self.confirming).into_values().flatten() {
+            self.reads.refused += 1;
             core.reply(waiter.origin(), Err(Failure::NotDone(NotDone::LeaderChanged)));
         }
     }
@@ -757,6 +764,8 @@ impl Shard {
             applied: self.applied(),
             stamp: self.descriptor.applied.stamp,
             time_source: self.raft.time_source(),
+            joint: self.raft.membership().is_joint(),
+            reads: self.reads,
         }
     }
 

@@ -22,6 +22,21 @@ pub struct Observed {
     pub stamp: Stamp,
     /// How a leader came to know the shard's time, if it does.
     pub time_source: Option<TimeSource>,
+    /// Whether a membership change has two majorities now.
+    pub joint: bool,
+    /// How reads were dealt with here so far.
+    pub reads: ReadCounts,
+}
+
+/// How a replica's strong reads began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadCounts {
+    /// Reads for which the leader's lease was enough.
+    pub leased: u64,
+    /// Rounds that confirmed the leadership.
+    pub confirmed: u64,
+    /// Reads that were refused because it had ended.
+    pub refused: u64,
 }
 
 impl Node {

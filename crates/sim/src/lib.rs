@@ -33,6 +33,7 @@
 pub mod check;
 mod clock;
 pub mod judge;
+pub mod marks;
 pub mod mutant;
 pub mod profile;
 pub mod raft;

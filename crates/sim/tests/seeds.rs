@@ -1,5 +1,6 @@
 //! A few worlds that must hold, twice the same, and broken ones that must be found out.
 
+use underpin_sim::marks::Mark;
 use underpin_sim::mutant::Mutant;
 use underpin_sim::script::Script;
 use underpin_sim::{Report, Run, replay, run};
@@ -46,6 +47,23 @@ fn a_few_worlds_hold_and_do_what_they_are_for() {
     assert!(sum.session_pairs.iter().all(|pairs| *pairs > 100), "{sum:?}");
     assert!(sum.looks > 100 && sum.walks > 10, "{sum:?}");
     assert!(sum.ends.ends > 150 && sum.ends.excused * 100 < sum.ends.ends, "{sum:?}");
+    let usual = [
+        Mark::PowerLost,
+        Mark::TornSector,
+        Mark::SyncFailed,
+        Mark::SuffixCut,
+        Mark::SnapshotInstalled,
+        Mark::TransferDone,
+        Mark::ReadByLease,
+        Mark::ReadByRound,
+        Mark::ReadRefused,
+        Mark::LeaseRegained,
+        Mark::OnceRepeated,
+        Mark::CasConflict,
+    ];
+    for mark in usual {
+        assert!(sum.marks.count(mark) > 0, "never seen: {}; {:?}", mark.about(), sum.marks);
+    }
 }
 
 /// The first seed that finds a mutant.

@@ -2,6 +2,7 @@
 
 use super::{Histories, Outcome, Work, command};
 use crate::check::counter::Increment;
+use crate::marks::Mark;
 use base::{Bytes, Random};
 use wire::resp::Value;
 
@@ -16,6 +17,8 @@ pub struct Counter {
     under_way: Option<(u64, bool)>,
     opening: bool,
     seen: Vec<Increment>,
+    /// Doubtful increments that were answered when they were repeated.
+    repeated: u64,
     wrong: Option<String>,
 }
 
@@ -33,6 +36,7 @@ impl Counter {
             under_way: None,
             opening: false,
             seen: Vec::new(),
+            repeated: 0,
             wrong: None,
         }
     }
@@ -47,6 +51,7 @@ impl Counter {
         let (invoked, doubtful) = self.under_way.expect("an increment was under way");
         match reply {
             Value::Integer(value) => {
+                self.repeated += u64::from(doubtful);
                 self.end(Increment { invoked, returned: Some(now), value: value as u64 });
             }
             // Only when most clocks jumped: the session is over, and with it all knowledge.
@@ -130,6 +135,7 @@ impl Work for Counter {
             Some(_) => &mut histories.exact,
             None => &mut histories.counters,
         };
+        histories.marks.hits(Mark::OnceRepeated, self.repeated);
         all.entry(self.key).or_default().0.append(&mut self.seen);
     }
 }

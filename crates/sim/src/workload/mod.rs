@@ -20,6 +20,7 @@ use crate::check::counter::Increment;
 use crate::check::expiry::Spell;
 use crate::check::linear::Op;
 use crate::check::session::Session;
+use crate::marks::Marks;
 use crate::profile::Profile;
 use base::{Bytes, ConnId, Random};
 use std::collections::BTreeMap;
@@ -106,6 +107,8 @@ pub struct Histories {
     pub looks: Vec<Look>,
     /// Walks from beginning to end; none missed a key that stayed.
     pub walks: u64,
+    /// States that they came to.
+    pub marks: Marks,
 }
 
 /// A client.

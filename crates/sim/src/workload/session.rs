@@ -3,6 +3,7 @@
 
 use super::{Histories, Outcome, Work, command, number_in};
 use crate::check::session::{Event, Session};
+use crate::marks::Mark;
 use base::{Bytes, Random};
 use wire::resp::Value;
 
@@ -21,6 +22,7 @@ pub struct InSession {
     under_way: Option<Asked>,
     events: Session,
     done: Vec<Session>,
+    conflicts: u64,
     wrong: Option<String>,
 }
 
@@ -44,6 +46,7 @@ impl InSession {
             under_way: None,
             events: Vec::new(),
             done: Vec::new(),
+            conflicts: 0,
             wrong: None,
         }
     }
@@ -80,6 +83,7 @@ impl InSession {
             // A write of ours whose answer was lost came before it.
             (Asked::Cas(_), Value::Error(text)) if text.starts_with("CONFLICT") => {
                 self.version = None;
+                self.conflicts += 1;
             }
             _ => return None,
         }
@@ -138,5 +142,6 @@ impl Work for InSession {
     fn report(&mut self, histories: &mut Histories) {
         self.done.push(std::mem::take(&mut self.events));
         histories.sessions.append(&mut self.done);
+        histories.marks.hits(Mark::CasConflict, self.conflicts);
     }
 }

@@ -3,6 +3,7 @@
 use super::hosts::{End, HostInput};
 use super::{Event, World};
 use crate::judge::Judge;
+use crate::marks::Mark;
 use crate::mutant::Mutant;
 use base::time::MILLISECOND;
 use node::{Fetch, Fetched, Input};
@@ -130,6 +131,7 @@ impl World<'_> {
             return self.violated_for(Judge::Assertion, what);
         }
         self.hosts[number].failing = false;
+        self.hit(Mark::SyncFailed);
         self.say(format!("n{} stops: {error}", number + 1));
         let end = match self.random.crashes.chance(1, 2) {
             true => End::PowerLoss,

@@ -2,9 +2,10 @@
 
 use super::World;
 use crate::check::{self, bank, counter, expiry, linear};
+use crate::marks::Mark;
 use crate::workload::{Client, Closer, Histories};
-use base::Index;
 use base::time::{MILLISECOND, SECOND};
+use base::{Failure, Index};
 use node::KV;
 use node::api::{Answer, Call, Reply};
 use protocols::raft;
@@ -35,6 +36,10 @@ impl World<'_> {
         self.totals.leaders = self.watch.leaders();
         self.totals.time_sources = self.watch.source_counts();
         self.totals.entries = self.watch.entries();
+        self.totals.marks.add(&self.watch.marks);
+        self.totals.marks.hits(Mark::TimeByAllClocks, self.totals.time_sources[1]);
+        self.totals.marks.hits(Mark::TimeByQuorum, self.totals.time_sources[2]);
+        self.totals.marks.add(&self.histories.marks);
         self.violation.take()
     }
 
@@ -145,6 +150,10 @@ impl World<'_> {
     pub(super) fn own_answer(&mut self, answer: Answer) {
         self.marked = Some(match answer.result {
             Ok(Reply::Index(index)) => Some(index),
+            Err(Failure::Refused(_)) => {
+                self.hit(Mark::TransferRefused);
+                None
+            }
             _ => None,
         });
     }

@@ -2,6 +2,7 @@
 
 use super::hosts::End;
 use super::{Event, World};
+use crate::marks::Mark;
 use crate::profile::Fault;
 use base::ConnId;
 use base::time::{MILLISECOND, SECOND};
@@ -46,6 +47,7 @@ impl World<'_> {
                 self.say(format!("n{} is to die after {effects} effects", host + 1));
             }
             Fault::PowerLossOfAll => {
+                self.hit(Mark::AllPowerLost);
                 self.say("the power fails".into());
                 for host in 0..self.hosts.len() {
                     self.end(host, End::PowerLoss, None);
@@ -60,25 +62,26 @@ impl World<'_> {
             Fault::Halves => {
                 let sides = self.sides();
                 let cut = self.across(&sides, None);
-                self.cut_all(cut, "halves, one with", host);
+                self.cut_all(cut, (Mark::Halved, "halves, one with"), host);
             }
             Fault::Bridge => {
                 let sides = self.sides();
                 let cut = self.across(&sides, Some(host));
-                self.cut_all(cut, "halves, bridged by", host);
+                self.cut_all(cut, (Mark::Bridged, "halves, bridged by"), host);
             }
             Fault::OneWay => {
                 let to = self.any_host();
                 if to != host {
-                    self.cut_all(vec![(host, to)], "one way is cut from", host);
+                    self.cut_all(vec![(host, to)], (Mark::CutOneWay, "one way is cut from"), host);
                 }
             }
             Fault::Mute => {
                 let others = (0..self.hosts.len()).filter(|other| *other != host);
                 let cut = others.map(|other| (host, other)).collect();
-                self.cut_all(cut, "mute is", host);
+                self.cut_all(cut, (Mark::Muted, "mute is"), host);
             }
             Fault::Reset => {
+                self.hit(Mark::LinksReset);
                 self.say(format!("links of n{} break", host + 1));
                 self.reset_links(host);
             }
@@ -86,6 +89,7 @@ impl World<'_> {
                 let factor = self.random.faults.between(10, 500);
                 let until = self.now + self.fault_duration();
                 self.hosts[host].slow = (factor, until);
+                self.hit(Mark::DiskSlow);
                 self.say(format!("the disk of n{} is {factor} times slower", host + 1));
             }
             Fault::SyncError => {
@@ -102,6 +106,7 @@ impl World<'_> {
             }
             Fault::Transfer => self.ask_transfer(host),
             Fault::LeaderAlone => {
+                self.hit(Mark::LeaderAlone);
                 self.isolate(host);
                 for other in (0..self.hosts.len()).filter(|other| *other != host) {
                     let down = self.random.faults.below(20 * MILLISECOND) + 1;
@@ -114,7 +119,7 @@ impl World<'_> {
     fn isolate(&mut self, host: usize) {
         let others = (0..self.hosts.len()).filter(|other| *other != host);
         let cut = others.flat_map(|other| [(host, other), (other, host)]).collect();
-        self.cut_all(cut, "isolated", host);
+        self.cut_all(cut, (Mark::Isolated, "isolated"), host);
     }
 
     fn fault_duration(&mut self) -> u64 {
@@ -126,6 +131,7 @@ impl World<'_> {
         let until = self.now + self.fault_duration() / 2;
         if self.hosts[host].up() {
             self.hosts[host].paused_until = until;
+            self.hit(Mark::Paused);
             self.say(format!(
                 "n{} stands still for {} ms",
                 host + 1,
@@ -148,7 +154,10 @@ impl World<'_> {
             .collect()
     }
 
-    fn cut_all(&mut self, cut: Vec<(usize, usize)>, how: &str, host: usize) {
+    fn cut_all(&mut self, cut: Vec<(usize, usize)>, (mark, how): (Mark, &str), host: usize) {
+        if !cut.is_empty() {
+            self.hit(mark);
+        }
         let pause = self.fault_duration();
         self.say(format!("{how} n{} for {} ms", host + 1, pause / MILLISECOND));
         for (from, to) in &cut {
@@ -175,15 +184,17 @@ impl World<'_> {
             self.faults.steppers.push(host);
         }
         self.hosts[host].clock.step_wall(by_ns);
+        self.hit(Mark::ClockStepped);
         self.say(format!("n{}'s wall clock is set by {} s", host + 1, by_ns / SECOND as i64));
     }
 
     fn ask_transfer(&mut self, host: usize) {
         let shard = if self.random.faults.chance(3, 4) { KV } else { META };
         let to = self.any_host();
-        let to = self.random.faults.chance(1, 2).then(|| World::node_of(to));
+        let to = self.random.faults.chance(1, 2).then_some(to);
         self.say(format!("n{} is asked to hand {shard} over", host + 1));
-        self.ask_own(host, Call::Transfer { shard, to });
+        self.watch.wished(shard, to);
+        self.ask_own(host, Call::Transfer { shard, to: to.map(World::node_of) });
     }
 
     /// The world itself asks a node for something.

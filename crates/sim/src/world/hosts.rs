@@ -7,6 +7,7 @@
 use super::{CLUSTER, Event, World};
 use crate::clock::HostClock;
 use crate::judge::Judge;
+use crate::marks::Mark;
 use crate::mutant::Mutant;
 use crate::profile::Profile;
 use crate::trace::Line;
@@ -17,7 +18,7 @@ use node::api::{FromConn, Gateway};
 use node::{Boot, Effect, Fetch, FetchId, Identity, Input, Node};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-use storage::disk::SimDisk;
+use storage::disk::{Crash, SimDisk};
 use storage::engine::FlushJob;
 use storage::tables::{ModelTables, Prepared, RangeLimit, Tables};
 use storage::wal::{Record, Wal, WalError, WalOptions};
@@ -195,10 +196,13 @@ impl World<'_> {
         });
         let watched = self.watch.started(number, &boot.recovered);
         let time = host.clock.at(now);
-        let fresh = boot.fresh;
+        let (fresh, torn) = (boot.fresh, boot.recovered.torn.is_some());
         match Node::new(options, boot, time) {
             Ok(node) => host.node = Some(node),
             Err(error) => return self.refused_start(number, &error),
+        }
+        if torn {
+            self.hit(Mark::TornTailCut);
         }
         if let Err(wrong) = watched {
             self.violated_for(Judge::Watch, wrong);
@@ -279,6 +283,7 @@ impl World<'_> {
                         true => End::PowerLoss,
                         false => End::Killed,
                     };
+                    self.hit(Mark::DiedInTurn);
                     self.say(format!("n{} dies amid its effects", number + 1));
                     return self.end(number, end, None);
                 }
@@ -319,6 +324,7 @@ impl World<'_> {
                 self.set_peers(number, wanted);
             }
             Effect::Stopped => {
+                self.hit(Mark::Stopped);
                 self.say(format!("n{} stopped in good order", number + 1));
                 let down = self.random.faults.below(self.profile.down_ns_max) + 1;
                 self.end(number, End::Killed, Some(down));
@@ -353,8 +359,11 @@ impl World<'_> {
         host.compacting = None;
         host.unread.clear();
         if end == End::PowerLoss {
-            host.disk.crash(&mut self.random.crashes);
+            let crash = host.disk.crash(&mut self.random.crashes);
             host.clock.reboot(self.now, &mut self.random.clocks);
+            self.note_crash(&crash);
+        } else {
+            self.hit(Mark::Killed);
         }
         if let Some(mutant) = self.mutant {
             mutant.after_death(&mut self.hosts[number], end == End::PowerLoss);
@@ -367,6 +376,16 @@ impl World<'_> {
         self.hosts[number].starting = true;
         self.say(format!("n{} is down ({end:?}) for {} ms", number + 1, down / MILLISECOND));
         self.after(down, Event::Start { host: number });
+    }
+
+    fn note_crash(&mut self, crash: &Crash) {
+        self.hit(Mark::PowerLost);
+        let marks = &mut self.totals.marks;
+        if crash.sectors_kept > 0 && crash.sectors_lost > 0 {
+            marks.hit(Mark::TornSector);
+        }
+        marks.hits(Mark::NameLost, crash.names_lost);
+        marks.hits(Mark::GrowthLost, crash.growths_lost);
     }
 
     fn flush(&mut self, number: usize, job: FlushJob) {
@@ -392,6 +411,7 @@ impl World<'_> {
         }
         let generation = host.tables.publish(prepared).expect("the tables have room");
         self.totals.flushes += 1;
+        self.hit(Mark::Flushed);
         self.trace.mix([self.now, number as u64, generation, 2]);
         self.say(format!("n{} flushed, generation {generation}", number + 1));
         self.give(number, HostInput::Node(Input::Flushed { id, generation }));
@@ -420,6 +440,7 @@ impl World<'_> {
         }
         let Some(fetch) = host.fetching.remove(&id) else { return };
         self.totals.fetches += 1;
+        self.totals.marks.hit(Mark::Fetched);
         let fetched = crate::world::disks::answer(&host.tables, fetch);
         match fetched {
             Ok(fetched) => self.give(number, HostInput::Node(Input::Fetched(id, fetched))),
@@ -445,6 +466,7 @@ impl World<'_> {
         let Some((oldest, dead)) = host.compacting.take() else { return };
         let dead = dead.into_iter().collect();
         host.tables.compact(oldest, &dead).expect("tables in memory do not fail");
+        self.hit(Mark::Compacted);
     }
 
     pub(super) fn note_logged(&mut self, number: usize, ticket: u64) {

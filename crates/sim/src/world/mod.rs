@@ -20,6 +20,7 @@ mod watch;
 use crate::check::expiry::Judged;
 use crate::clock::HostClock;
 use crate::judge::Judge;
+use crate::marks::{Mark, Marks};
 use crate::mutant::Mutant;
 use crate::profile::Profile;
 use crate::script::Script;
@@ -160,6 +161,8 @@ pub struct Totals {
     pub walks: u64,
     /// Keys that ended.
     pub ends: Judged,
+    /// What was seen of all that should be.
+    pub marks: Marks,
     /// Nanoseconds of true time.
     pub time_ns: u64,
 }
@@ -190,6 +193,7 @@ impl Totals {
         self.looks += other.looks;
         self.walks += other.walks;
         self.ends.add(other.ends);
+        self.marks.add(&other.marks);
         self.time_ns += other.time_ns;
     }
 }
@@ -392,6 +396,11 @@ impl<'a> World<'a> {
 
     fn note(&mut self, line: Line) {
         self.trace.line(self.now, line);
+    }
+
+    /// It was seen.
+    fn hit(&mut self, mark: Mark) {
+        self.totals.marks.hit(mark);
     }
 
     fn say(&mut self, text: String) {

@@ -2,6 +2,7 @@
 
 use super::hosts::HostInput;
 use super::{Event, World};
+use crate::marks::Mark;
 use crate::trace::Line;
 use crate::workload::{Outcome, encode};
 use base::time::MILLISECOND;
@@ -44,6 +45,7 @@ impl World<'_> {
         if client.waiting {
             client.waiting = false;
             self.totals.outcomes[2] += 1;
+            self.hit(Mark::ClientGaveUp);
             self.clients[number].work.outcome(self.now, Outcome::Unknown);
             self.leave(number);
             return self.think(number);
@@ -188,6 +190,11 @@ impl World<'_> {
             Outcome::Unknown => 2,
         };
         self.totals.outcomes[which] += 1;
+        match which {
+            1 => self.hit(Mark::NotDoneAnswered),
+            2 => self.hit(Mark::UnknownAnswered),
+            _ => {}
+        }
         let leaves = which > 0 && self.clients[number].random.chance(1, 2);
         self.clients[number].work.outcome(self.now, outcome);
         if let Some(wrong) = self.clients[number].work.wrong() {

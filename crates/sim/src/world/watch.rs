@@ -14,10 +14,12 @@
 use super::World;
 use crate::clock::EPOCH_NS;
 use crate::judge::Judge;
+use crate::marks::{Mark, Marks};
 use base::checksum::hash64;
 use base::codec::Writer;
 use base::time::MILLISECOND;
 use base::{ConnId, Entry, HardState, Mono, ShardId, Term};
+use node::ReadCounts;
 use node::api::{Answer, FromConn};
 use protocols::raft::TimeSource;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,15 +41,19 @@ impl Mirror {
         self.entries.get(offset as usize).copied()
     }
 
-    fn put(&mut self, entries: &[Entry]) {
-        let Some(first) = entries.first() else { return };
+    /// Whether they replaced others.
+    fn put(&mut self, entries: &[Entry]) -> bool {
+        let Some(first) = entries.first() else { return false };
         if first.index.0 <= self.start || first.index.0 > self.start + self.entries.len() as u64 + 1
         {
             // Before its start or behind a gap: the log itself refuses to write such a thing.
             self.reset(first.index.0 - 1);
         }
-        self.entries.truncate((first.index.0 - self.start - 1) as usize);
+        let kept = (first.index.0 - self.start - 1) as usize;
+        let replaced = self.entries.get(kept).is_some_and(|(term, _)| *term != first.term);
+        self.entries.truncate(kept);
         self.entries.extend(entries.iter().map(|entry| (entry.term, hash_of(entry))));
+        replaced
     }
 
     fn start_at(&mut self, index: u64) {
@@ -77,6 +83,10 @@ struct Seen {
     commit: u64,
     applied: u64,
     leads: bool,
+    joint: bool,
+    reads: ReadCounts,
+    /// The lease was not enough for a read of this term.
+    doubted: bool,
 }
 
 /// Everything that is watched.
@@ -97,6 +107,10 @@ pub struct Watch {
     sources: BTreeMap<(ShardId, Term), (u64, TimeSource)>,
     waiting: BTreeMap<usize, BTreeSet<(Mono, ConnId, u64)>>,
     deadlines: BTreeMap<(usize, ConnId, u64), Mono>,
+    /// Leaders that were asked for since the last election.
+    wishes: BTreeMap<ShardId, Option<usize>>,
+    /// States that were reached.
+    pub marks: Marks,
 }
 
 impl Watch {
@@ -156,12 +170,17 @@ impl Watch {
         for record in records {
             match record {
                 Record::Entries { shard, entries } => {
-                    self.mirrors.entry((host, *shard)).or_default().put(entries);
+                    if self.mirrors.entry((host, *shard)).or_default().put(entries) {
+                        self.marks.hit(Mark::SuffixCut);
+                    }
                 }
                 Record::LogStart { shard, start } => {
                     self.mirrors.entry((host, *shard)).or_default().start_at(start.index.0);
                 }
                 Record::Reset { shard, start } => {
+                    if start.index.0 > 0 {
+                        self.marks.hit(Mark::SnapshotInstalled);
+                    }
                     self.mirrors.entry((host, *shard)).or_default().reset(start.index.0);
                 }
                 Record::Drop { shard } => {
@@ -216,6 +235,11 @@ impl Watch {
         self.leaders.range(range).next_back().map(|(_, host)| *host)
     }
 
+    /// Somebody wants another leader.
+    pub fn wished(&mut self, shard: ShardId, to: Option<usize>) {
+        self.wishes.insert(shard, to);
+    }
+
     /// Terms with a leader so far.
     pub fn leaders(&self) -> u64 {
         self.leaders.len() as u64
@@ -262,15 +286,11 @@ impl Watch {
     /// A replica as it is after a turn.
     fn observe(&mut self, host: usize, seen: &node::Observed) -> Result<(), String> {
         let (shard, name) = (seen.shard, format_args!("n{} {}", host + 1, seen.shard));
-        let now = Seen {
-            term: seen.term,
-            commit: seen.commit.0,
-            applied: seen.applied.0,
-            leads: seen.leads,
-        };
-        let before = self.seen.insert((host, shard), now);
+        let before = self.seen.get(&(host, shard)).copied();
         let first = before.is_none();
         let before = before.unwrap_or_default();
+        let now = self.note_states(&before, seen);
+        self.seen.insert((host, shard), now);
         if now.term < before.term {
             return Err(format!("{name}: the term went back from {} to {}", before.term, now.term));
         }
@@ -291,6 +311,11 @@ impl Watch {
                 }
                 Some(_) => {}
                 None => {
+                    self.marks.hit(Mark::LeaderElected);
+                    let wish = self.wishes.remove(&shard);
+                    if wish.is_some_and(|to| to.is_none_or(|to| to == host)) {
+                        self.marks.hit(Mark::TransferDone);
+                    }
                     self.leaders.insert((shard, now.term), host);
                 }
             }
@@ -308,6 +333,34 @@ impl Watch {
             return Err(format!("{name}: applied {}, committed are {committed}", now.applied));
         }
         Ok(())
+    }
+
+    /// Marks the states that a replica came to.
+    fn note_states(&mut self, before: &Seen, seen: &node::Observed) -> Seen {
+        let same_term = before.leads && seen.leads && before.term == seen.term;
+        let mut doubted = same_term && before.doubted;
+        let (reads, then) = (seen.reads, before.reads);
+        self.marks.hits(Mark::ReadByRound, reads.confirmed - then.confirmed);
+        self.marks.hits(Mark::ReadRefused, reads.refused - then.refused);
+        if reads.leased > then.leased {
+            self.marks.hits(Mark::ReadByLease, reads.leased - then.leased);
+            self.marks.hits(Mark::LeaseRegained, u64::from(doubted && same_term));
+            doubted = false;
+        }
+        // A round that confirms what the lease was enough for before.
+        doubted |= same_term && then.leased > 0 && reads.confirmed > then.confirmed;
+        if seen.joint != before.joint {
+            self.marks.hit(if seen.joint { Mark::JointEntered } else { Mark::JointLeft });
+        }
+        Seen {
+            term: seen.term,
+            commit: seen.commit.0,
+            applied: seen.applied.0,
+            leads: seen.leads,
+            joint: seen.joint,
+            reads,
+            doubted,
+        }
     }
 
     /// A new leader's log holds everything that was committed before its term.

@@ -19,7 +19,7 @@ mod real;
 mod sim;
 
 pub use real::RealDisk;
-pub use sim::{DiskCosts, SimDisk, SimImage};
+pub use sim::{Crash, DiskCosts, SimDisk, SimImage};
 
 use std::io;
 

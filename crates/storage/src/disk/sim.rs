@@ -46,6 +46,19 @@ pub struct SimDisk {
     state: Arc<Mutex<State>>,
 }
 
+/// What a crash did to that which was not synced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Crash {
+    /// Sectors that made it in their newest content.
+    pub sectors_kept: u64,
+    /// Sectors that fell back to an older one.
+    pub sectors_lost: u64,
+    /// Changes of directories that were lost.
+    pub names_lost: u64,
+    /// Files whose growth was lost.
+    pub growths_lost: u64,
+}
+
 /// Everything that a disk holds at one moment, to be put back later.
 #[derive(Clone, Debug)]
 pub struct SimImage(State);
@@ -191,7 +204,7 @@ impl File {
     }
 
     /// Decides the fate of everything that was not synced.
-    fn crash(&mut self, random: &mut Random) {
+    fn crash(&mut self, random: &mut Random, crash: &mut Crash) {
         let forgotten = std::mem::take(&mut self.forgotten);
         self.unsynced.extend(forgotten);
         for (number, unsynced) in std::mem::take(&mut self.unsynced) {
@@ -201,10 +214,12 @@ impl File {
                 [&unsynced.durable].into_iter().chain(&unsynced.between).chain([&newest]).collect();
             for sector in (0..PAGE_SECTORS).filter(|sector| unsynced.sectors & (1 << sector) != 0) {
                 // Half of the sectors make it in their newest content.
-                let chosen = match random.chance(1, 2) {
+                let kept = random.chance(1, 2);
+                let chosen = match kept {
                     true => &newest,
                     false => versions[random.below(versions.len() as u64) as usize],
                 };
+                *if kept { &mut crash.sectors_kept } else { &mut crash.sectors_lost } += 1;
                 let (from, to) = (sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES);
                 let target = &mut Arc::make_mut(&mut page)[from as usize..to as usize];
                 match chosen {
@@ -219,6 +234,7 @@ impl File {
             }
         }
         if self.len != self.durable_len && random.chance(1, 2) {
+            crash.growths_lost += 1;
             self.truncate(self.durable_len);
         }
         self.durable_len = self.len;
@@ -259,8 +275,8 @@ impl SimDisk {
 
     /// Pulls the plug: unsynced sectors, names and lengths survive or not as `random` decides, and
     /// every open file is closed.
-    pub fn crash(&self, random: &mut Random) {
-        self.state().crash(random);
+    pub fn crash(&self, random: &mut Random) -> Crash {
+        self.state().crash(random)
     }
 
     /// The disk as one crash would leave it, while this one goes on.
@@ -403,7 +419,8 @@ impl State {
         Ok(())
     }
 
-    fn crash(&mut self, random: &mut Random) {
+    fn crash(&mut self, random: &mut Random) -> Crash {
+        let mut crash = Crash::default();
         self.open.clear();
         let directories: BTreeSet<String> =
             self.renames.iter().map(|change| change.directory().to_owned()).collect();
@@ -412,11 +429,13 @@ impl State {
                 self.renames.iter().filter(|c| c.directory() == directory).cloned().collect();
             let kept = random.below(changes.len() as u64 + 1) as usize;
             changes[..kept].iter().for_each(|change| change.apply(&mut self.durable_names));
+            crash.names_lost += (changes.len() - kept) as u64;
         }
         self.renames.clear();
         self.names = self.durable_names.clone();
         self.forget_nameless();
-        self.files.values_mut().for_each(|file| file.crash(random));
+        self.files.values_mut().for_each(|file| file.crash(random, &mut crash));
+        crash
     }
 
     fn forget_nameless(&mut self) {
@@ -535,7 +554,7 @@ impl Disk for SimDisk {
         let inode = state.inode(file)?;
         if state.strikes(inode, |state| &mut state.failing_syncs) {
             let mut random = state.fault().fork();
-            state.file(file)?.crash(&mut random);
+            state.file(file)?.crash(&mut random, &mut Crash::default());
             return Err(io::Error::other("input/output error (simulated)"));
         }
         if state.strikes(inode, |state| &mut state.forgetful_syncs) {
