@@ -2,6 +2,7 @@
 
 use super::{Histories, Outcome, Work, command, number_in, padded};
 use crate::check::linear::{Kind, OPEN, Op};
+use crate::marks::Mark;
 use base::{Bytes, Random};
 use std::collections::BTreeMap;
 use wire::resp::Value;
@@ -139,6 +140,8 @@ impl Work for Register {
             self.outcome(now, Outcome::Unknown);
         }
         for (key, ops) in std::mem::take(&mut self.seen) {
+            let conflicts = ops.iter().filter(|op| matches!(op.kind, Kind::IsNot(_))).count();
+            histories.marks.hits(Mark::CasConflict, conflicts as u64);
             histories.registers.entry(key).or_default().extend(ops);
         }
     }
