@@ -49,15 +49,11 @@ fn a_few_worlds_hold_and_do_what_they_are_for() {
     assert!(sum.ends.ends > 150 && sum.ends.excused * 100 < sum.ends.ends, "{sum:?}");
     let usual = [
         Mark::PowerLost,
-        Mark::TornSector,
         Mark::SyncFailed,
         Mark::SuffixCut,
-        Mark::SnapshotInstalled,
-        Mark::TransferDone,
         Mark::ReadByLease,
         Mark::ReadByRound,
         Mark::ReadRefused,
-        Mark::LeaseRegained,
         Mark::OnceRepeated,
         Mark::CasConflict,
     ];
