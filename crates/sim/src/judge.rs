@@ -37,3 +37,30 @@ pub struct Violation {
     /// What is wrong.
     pub what: String,
 }
+
+impl Violation {
+    /// Findings of one kind are told by the same judge in the same words, but for names and numbers.
+    pub fn kind(&self) -> String {
+        let first = self.what.lines().next().unwrap_or_default();
+        let is_word = |word: &&str| word.len() > 1 && word.chars().all(|c| c.is_ascii_lowercase());
+        let plain = first.split(|c: char| !c.is_alphanumeric()).filter(is_word);
+        let words: Vec<&str> = plain.take(12).collect();
+        format!("{}: {}", self.judge, words.join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_the_judge_and_the_words() {
+        let of = |what: &str| Violation { judge: Judge::Client, what: what.into() }.kind();
+        assert_eq!(
+            of("register 3 is not linearizable near\n  7"),
+            of("register 12 is not linearizable near")
+        );
+        assert_eq!(of("clients [1, 2] are late"), "client: clients are late");
+        assert_ne!(of("clients [1] are late"), of("clients [1] are lost"));
+    }
+}

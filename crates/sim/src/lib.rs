@@ -38,13 +38,14 @@ pub mod mutant;
 pub mod profile;
 pub mod raft;
 pub mod script;
+pub mod shrink;
 mod trace;
 pub mod workload;
 mod world;
 
 pub use world::Totals;
 
-use judge::Judge;
+use judge::{Judge, Violation};
 use mutant::Mutant;
 use script::Script;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -89,6 +90,14 @@ pub struct Report {
     pub totals: Totals,
     /// The run, so that it can be run again.
     pub script: Script,
+}
+
+impl Report {
+    /// What was violated, and who says so.
+    pub fn finding(&self) -> Option<Violation> {
+        let what = self.violation.clone()?;
+        Some(Violation { judge: self.judge?, what })
+    }
 }
 
 /// How many of the last events a report shows.

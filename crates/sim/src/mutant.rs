@@ -54,6 +54,9 @@ impl Mutant {
         Mutant::JumpsToClocks,
     ];
 
+    /// Those that the world of Raft alone can hold too.
+    pub const RAFT: [Mutant; 1] = [Mutant::AcksBeforeDurable];
+
     /// Makes a world's faults such that the bug can show.
     pub(crate) fn suit(self, profile: &mut Profile) {
         let faults: &[Fault] = match self {

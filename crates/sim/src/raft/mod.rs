@@ -33,6 +33,7 @@ mod watch;
 mod world;
 
 use crate::judge::{Judge, Violation};
+use crate::mutant::Mutant;
 use crate::script::Script;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::World;
@@ -44,6 +45,8 @@ pub struct Run {
     pub seed: u64,
     /// Seconds of faults; by default one to eight, as the seed says.
     pub seconds: Option<u64>,
+    /// A bug to put in; of this world are only [`Mutant::RAFT`].
+    pub mutant: Option<Mutant>,
     /// Whether the observer looks on.
     pub watched: bool,
 }
@@ -51,7 +54,7 @@ pub struct Run {
 impl Run {
     /// A few seconds with all judges.
     pub fn of(seed: u64) -> Run {
-        Run { seed, seconds: None, watched: true }
+        Run { seed, seconds: None, mutant: None, watched: true }
     }
 }
 
@@ -124,7 +127,7 @@ pub fn run(run: Run, reader: Option<&mut dyn FnMut(&str)>) -> Report {
 
 /// Runs what a script of Raft alone says.
 pub fn replay(script: &Script, watched: bool, reader: Option<&mut dyn FnMut(&str)>) -> Report {
-    let run = Run { seed: script.seed, seconds: None, watched };
+    let run = Run { seed: script.seed, seconds: None, mutant: script.mutant, watched };
     play(&run, Some(script), reader)
 }
 

@@ -43,7 +43,7 @@ impl World<'_> {
         if script.until > self.t {
             self.run_until(script.until);
         }
-        self.faults_end = script.until;
+        self.faults_end = script.until.min(self.t);
         self.check_progress();
     }
 
@@ -76,15 +76,14 @@ impl World<'_> {
 
     /// The run so far, as it can be run again.
     pub(super) fn script(&mut self) -> Script {
+        // A panic leaves no end behind; it lies a little later than what was last seen.
+        let until = if self.faults_end > 0 { self.faults_end } else { (self.t / 1000 + 1) * 1000 };
         Script {
-            comment: Vec::new(),
-            kind: Kind::Raft,
-            seed: self.seed,
-            nodes: self.profile.nodes,
-            mutant: None,
-            until: self.faults_end.max(self.planned.last().map_or(0, |planned| planned.at)),
-            clients: Vec::new(),
+            luck: self.luck,
+            mutant: self.mutant,
+            until,
             planned: std::mem::take(&mut self.planned),
+            ..Script::empty(Kind::Raft, self.seed, self.profile.nodes)
         }
     }
 }

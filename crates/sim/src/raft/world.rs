@@ -6,6 +6,7 @@ use super::profile::Profile;
 use super::watch::Truth;
 use super::{Run, Stats};
 use crate::judge::{Judge, Violation};
+use crate::mutant::Mutant;
 use crate::script::{Planned, Script};
 use base::time::{MILLISECOND, SECOND};
 use base::{Index, LogStart, Membership, Mono, NodeId, Random, ReplicaId};
@@ -23,18 +24,51 @@ const EVENTS_PER_MS: u64 = 50;
 pub enum Event {
     Wake,
     Restart,
-    Liveness { from: NodeId, message: liveness::Message },
-    Raft { from: ReplicaId, to: ReplicaId, message: Message },
-    Synced { boot: u64, replica: ReplicaId, ticket: u64 },
-    Apply { boot: u64, replica: ReplicaId, index: Index },
-    Snapshot { from: ReplicaId, from_node: NodeId, to: ReplicaId, machine: Box<Machine> },
-    SnapshotOutcome { from: ReplicaId, to: ReplicaId, index: Index, delivered: bool },
+    Liveness {
+        from: NodeId,
+        message: liveness::Message,
+    },
+    Raft {
+        from: ReplicaId,
+        to: ReplicaId,
+        message: Message,
+    },
+    Synced {
+        boot: u64,
+        replica: ReplicaId,
+        ticket: u64,
+    },
+    /// A mutant: the replica is told before the sync is over.
+    Told {
+        boot: u64,
+        replica: ReplicaId,
+        ticket: u64,
+    },
+    Apply {
+        boot: u64,
+        replica: ReplicaId,
+        index: Index,
+    },
+    Snapshot {
+        from: ReplicaId,
+        from_node: NodeId,
+        to: ReplicaId,
+        machine: Box<Machine>,
+    },
+    SnapshotOutcome {
+        from: ReplicaId,
+        to: ReplicaId,
+        index: Index,
+        delivered: bool,
+    },
 }
 
 pub struct World<'a> {
     pub t: u64,
     pub random: Random,
     pub seed: u64,
+    pub luck: u64,
+    pub mutant: Option<Mutant>,
     /// What is done, when and to whom is drawn from this.
     pub plans: Random,
     /// What was done so far.
@@ -79,6 +113,10 @@ impl<'a> World<'a> {
         if let Some(script) = script {
             profile.nodes = script.nodes.max(profile.voters);
         }
+        let luck = script.map_or(0, |script| script.luck);
+        if luck > 0 {
+            random = Random::new(run.seed.rotate_left(32) ^ luck);
+        }
         let plans = random.fork();
         let mut world = World {
             t: 0,
@@ -97,6 +135,8 @@ impl<'a> World<'a> {
             raft_messages: 0,
             violation: None,
             seed: run.seed,
+            luck,
+            mutant: run.mutant,
             plans,
             planned: Vec::new(),
             telling: None,
@@ -293,7 +333,10 @@ impl<'a> World<'a> {
             Event::Apply { boot, replica, index } if boot == boot_now => {
                 self.apply(id, replica, index);
             }
-            Event::Synced { .. } | Event::Apply { .. } => {}
+            Event::Told { boot, replica, ticket } if boot == boot_now => {
+                self.step(id, replica, Input::Persisted { ticket });
+            }
+            Event::Synced { .. } | Event::Told { .. } | Event::Apply { .. } => {}
             Event::Snapshot { from, from_node, to, machine } => {
                 self.install(id, from, from_node, to, *machine);
             }
@@ -456,6 +499,9 @@ impl<'a> World<'a> {
             let (sync_ns, boot) = (self.nodes[&id].sync_ns, self.nodes[&id].boot);
             let delay = self.random.below(sync_ns);
             self.at(self.t + delay, id, Event::Synced { boot, replica, ticket });
+            if self.mutant == Some(Mutant::AcksBeforeDurable) {
+                self.at(self.t, id, Event::Told { boot, replica, ticket });
+            }
         }
     }
 

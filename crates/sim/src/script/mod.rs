@@ -20,13 +20,15 @@
 //!
 //! What a script does not hold is drawn from its seed as ever: how long messages take, what is left
 //! of a torn sector, what clients ask for. A client that is not named is not there; one with
-//! `requests` stops after so many. In the world of Raft alone clients are nobody, and what they do is
+//! `requests` stops after so many. A line `luck 3` draws the same options of the world from the seed,
+//! and everything else from elsewhere. In the world of Raft alone clients are nobody, and what they do is
 //! in the list as well.
 //!
 //! `crate::shrink` thins scripts out, `text` reads and writes them.
 
 mod text;
 
+use crate::judge::Violation;
 use crate::mutant::Mutant;
 use crate::profile::Fault;
 use crate::raft::profile::Deed;
@@ -88,6 +90,8 @@ pub struct Script {
     pub kind: Kind,
     /// Decides what is not in the list.
     pub seed: u64,
+    /// Another number decides it in the same world; zero for none.
+    pub luck: u64,
     /// How many nodes.
     pub nodes: u64,
     /// A bug to put in.
@@ -101,6 +105,41 @@ pub struct Script {
 }
 
 impl Script {
+    /// A world in which nothing happens.
+    pub fn empty(kind: Kind, seed: u64, nodes: u64) -> Script {
+        Script {
+            comment: Vec::new(),
+            kind,
+            seed,
+            luck: 0,
+            nodes,
+            mutant: None,
+            until: 0,
+            clients: Vec::new(),
+            planned: Vec::new(),
+        }
+    }
+
+    /// Runs it; what was violated, and what happened until then.
+    pub fn run(
+        &self,
+        watched: bool,
+        reader: Option<&mut dyn FnMut(&str)>,
+    ) -> (Option<Violation>, Script) {
+        let (violation, mut script) = match self.kind {
+            Kind::Raft => {
+                let report = crate::raft::replay(self, watched, reader);
+                (report.violation, report.script)
+            }
+            Kind::Nodes => {
+                let report = crate::replay(self, watched, reader);
+                (report.finding(), report.script)
+            }
+        };
+        script.comment.clone_from(&self.comment);
+        (violation, script)
+    }
+
     /// The part of a client, if it has one.
     pub fn part(&self, client: usize) -> Option<&Part> {
         self.clients.iter().find(|part| part.client == client)

@@ -19,6 +19,9 @@ impl fmt::Display for Script {
         };
         writeln!(f, "world {kind}")?;
         writeln!(f, "seed {}", self.seed)?;
+        if self.luck > 0 {
+            writeln!(f, "luck {}", self.luck)?;
+        }
         writeln!(f, "nodes {}", self.nodes)?;
         if let Some(mutant) = self.mutant {
             writeln!(f, "mutant {}", hyphened(mutant))?;
@@ -78,16 +81,7 @@ impl FromStr for Script {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Script, String> {
-        let mut script = Script {
-            comment: Vec::new(),
-            kind: Kind::Nodes,
-            seed: 0,
-            nodes: 5,
-            mutant: None,
-            until: 0,
-            clients: Vec::new(),
-            planned: Vec::new(),
-        };
+        let mut script = Script::empty(Kind::Nodes, 0, 5);
         for (number, line) in text.lines().enumerate() {
             script.read(line).map_err(|wrong| format!("line {}: {wrong}: {line}", number + 1))?;
         }
@@ -111,6 +105,7 @@ impl Script {
             ["world", "raft"] => self.kind = Kind::Raft,
             ["world", "nodes"] => self.kind = Kind::Nodes,
             ["seed", seed] => self.seed = number(seed)?,
+            ["luck", luck] => self.luck = number(luck)?,
             ["nodes", nodes] => self.nodes = number(nodes)?,
             ["mutant", name] => self.mutant = Some(mutant(name)?),
             ["until", until] => self.until = moment(until)?,
@@ -194,6 +189,7 @@ mod tests {
 # Two lines.
 world nodes
 seed 17
+luck 3
 nodes 5
 mutant stale-reads
 until 4.500000s
@@ -214,7 +210,7 @@ at 3.300000s power-loss-of-all with 0000000000000001
     #[test]
     fn what_is_wrong_is_told_by_its_line() {
         let wrong = |line: &str| format!("{TEXT}{line}").parse::<Script>().unwrap_err();
-        assert!(wrong("at 3.4s kill n1 with 1").starts_with("line 12: 3.4s is not a time"));
+        assert!(wrong("at 3.4s kill n1 with 1").starts_with("line 13: 3.4s is not a time"));
         assert!(wrong("at 3.400000s crash n1 with 1").contains("no such thing happens"));
         assert!(wrong("at 3.400000s kill 1 with 1").contains("not a node"));
         assert!(wrong("at 1.000000s kill n1 with 1").contains("order of time"));

@@ -88,7 +88,7 @@ impl World<'_> {
         self.at(self.now, super::Event::Client { client: number, step: 0 });
         let until = self.now + RECOVERY_NS;
         self.run_until(until, |world| world.clients[number].work.finished());
-        self.expect_all("still reading what is left", |client| client.work.finished());
+        self.expect_all("still reading what is left", Client::finished);
     }
 
     /// All replicas hold the same rows at one index. One that was behind may jump over the mark by a

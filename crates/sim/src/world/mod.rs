@@ -23,7 +23,7 @@ use crate::judge::Judge;
 use crate::marks::{Mark, Marks};
 use crate::mutant::Mutant;
 use crate::profile::Profile;
-use crate::script::Script;
+use crate::script::{Kind, Script};
 use crate::trace::{Line, Trace};
 use crate::workload::{Client, Histories};
 use base::time::SECOND;
@@ -243,6 +243,10 @@ impl<'a> World<'a> {
     pub fn new(setup: &Setup<'_>, reader: Option<&'a mut dyn FnMut(&str)>) -> World<'a> {
         let mut root = Random::new(setup.seed);
         let mut draw = root.fork();
+        let luck = setup.script.map_or(0, |script| script.luck);
+        if luck > 0 {
+            root = Random::new(setup.seed.rotate_left(32) ^ luck);
+        }
         let mut random = Randoms {
             network: root.fork(),
             disks: root.fork(),
@@ -265,8 +269,11 @@ impl<'a> World<'a> {
                 Host::new(number, HostClock::new(rate, offset), &profile)
             })
             .collect();
-        let empty =
-            Script { mutant: setup.mutant, ..Plan::empty(setup.seed, setup.nodes, setup.fault_ns) };
+        let empty = Script {
+            mutant: setup.mutant,
+            until: setup.fault_ns,
+            ..Script::empty(Kind::Nodes, setup.seed, setup.nodes)
+        };
         let mut plans = root.fork();
         let plan = match setup.script {
             Some(script) => Plan::read(script),

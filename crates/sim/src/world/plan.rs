@@ -6,7 +6,7 @@
 
 use super::World;
 use crate::profile::{Fault, Profile};
-use crate::script::{Kind, Part, Planned, Script, What};
+use crate::script::{Part, Planned, Script, What};
 use base::Random;
 use base::time::{MILLISECOND, SECOND};
 use node::{KV, META};
@@ -39,20 +39,6 @@ impl Plan {
         let mut script = script.clone();
         script.planned.iter_mut().for_each(|planned| planned.words.clear());
         Plan { script, aims: Random::new(0), under_way: None }
-    }
-
-    /// A run of so many nodes, of which nothing is known yet.
-    pub fn empty(seed: u64, nodes: u64, until: u64) -> Script {
-        Script {
-            comment: Vec::new(),
-            kind: Kind::Nodes,
-            seed,
-            nodes,
-            mutant: None,
-            until,
-            clients: Vec::new(),
-            planned: Vec::new(),
-        }
     }
 
     /// What a fault has to say of itself; its first words count.
@@ -129,8 +115,11 @@ impl World<'_> {
                 part.made = client.made;
             }
         }
-        // What a fault was drawn for that never came was not aimed either, and is not part of it.
+        // A fault that never came has nobody whom it hits.
         script.planned.retain(|planned| planned.whom.is_some());
+        if !self.peace {
+            script.until = script.until.min((self.now / 1000 + 1) * 1000);
+        }
         script
     }
 }
