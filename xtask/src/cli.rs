@@ -54,7 +54,7 @@ pub fn run(words: &[String]) -> ExitCode {
             print!("{}", tidy::sizes::report(&tidy::Repository::open().sources));
             ExitCode::SUCCESS
         }
-        ["sim", ref rest @ ..] => forward("underpin-sim", rest, &[]),
+        ["sim", ref rest @ ..] => forward("underpin-campaign", rest, &[]),
         ["models", ref rest @ ..] => forward("underpin-models", rest, &[]),
         ["zoo", ref rest @ ..] => zoo::run(rest),
         ["e2e"] => end_to_end("", &[]),
@@ -113,8 +113,8 @@ fn doc_tests() -> Command {
 fn ci() -> ExitCode {
     let mut steps = Steps::default();
     check(&mut steps);
-    if crate_exists("sim", "src/main.rs") {
-        let mut sim = Command::new(target().join("debug/underpin-sim"));
+    if root().join("campaign").exists() {
+        let mut sim = Command::new(target().join("debug/underpin-campaign"));
         steps.run("simulation", sim.args(["--seeds", "1000"]).current_dir(root()));
     }
     steps.run_own("zoo", zoo::quick);

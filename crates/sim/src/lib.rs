@@ -20,6 +20,8 @@
 //! ```text
 //! cargo xtask sim --seeds 1000          so many worlds
 //! cargo xtask sim --seed 7411           one, told event by event
+//! cargo xtask sim --hours 1             both worlds, what fails shrunk, results kept
+//! cargo xtask sim --script FILE         a run that was written down ([`script`], [`shrink`])
 //! ```
 //!
 //! The same seed is the same run, down to the hash of every event. [`mutant`] holds broken worlds

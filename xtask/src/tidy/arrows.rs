@@ -32,6 +32,7 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("fuzz-targets", &["fuzz"]),
     // Beside the shipped crates: it explores two cores.
     ("models", &["base", "protocols"]),
+    ("campaign", &["sim"]),
     // Outside: they see processes and clients, not crates.
     ("xtask", &[]),
     ("zoo", &["base", "sim"]),

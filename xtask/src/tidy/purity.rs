@@ -18,7 +18,6 @@ pub const EXEMPT: &[(&str, &str)] = &[
         "crates/storage/src/directory.rs",
         "the lock that keeps a second process out is a real file's",
     ),
-    ("crates/sim/src/main.rs", "prints, and says how long a run took"),
 ];
 
 /// Checks the copies, and that no other file lifts a rule. Tests may: they read scripts from files.

@@ -22,6 +22,7 @@ const PARTS: &[&str] = &[
     "e2e",
     "bench",
     "models",
+    "campaign",
     "fuzz/bodies",
 ];
 

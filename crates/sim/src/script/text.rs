@@ -40,11 +40,7 @@ impl fmt::Display for Script {
 
 impl fmt::Display for Planned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.what {
-            What::Fault(fault) => hyphened(fault),
-            What::Deed(deed) => hyphened(deed),
-        };
-        write!(f, "at {} {what}", Moment(self.at))?;
+        write!(f, "at {} {}", Moment(self.at), self.what)?;
         if let Some(whom) = self.whom {
             write!(f, " n{whom}")?;
         }
@@ -53,6 +49,15 @@ impl fmt::Display for Planned {
             "" => Ok(()),
             words => write!(f, "    # {words}"),
         }
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&match self {
+            What::Fault(fault) => hyphened(fault),
+            What::Deed(deed) => hyphened(deed),
+        })
     }
 }
 
