@@ -29,6 +29,7 @@ impl Node {
         self.register();
         self.replace_replicas();
         self.leave_full_disk();
+        self.flush_full_disk();
         self.sweep();
     }
 

@@ -1,19 +1,25 @@
 //! When memtables become tables, and what that allows.
 //!
-//! One flush at a time: descriptors are written into the memtable, it is frozen, and the frozen one
-//! goes to the helper thread once the log is durable past everything that it contains: entries are
-//! applied as soon as a quorum has them, which this node's own disk may not be part of yet.
+//! Descriptors are written into the memtable, it is frozen, and the frozen one goes to the helper
+//! thread once the log is durable past everything that it contains: entries are applied as soon as a
+//! quorum has them, which this node's own disk may not be part of yet.
+//!
+//! One flush is under way at a time. If it takes long, full memtables behind it are frozen as well
+//! and wait their turn, so that no table becomes larger than one memtable: for so much a full disk
+//! keeps room in reserve.
 
 use crate::core::Core;
 use crate::effect::Effect;
 use crate::node::Node;
 use base::{Index, ShardId};
+use std::collections::VecDeque;
 use storage::engine::FlushJob;
 
-/// The flush under way, if any.
+/// Frozen memtables that are no tables yet.
 #[derive(Debug, Default)]
 pub(crate) struct Flush {
-    under_way: Option<UnderWay>,
+    /// The first of them is, or will be, with the helper thread.
+    frozen: VecDeque<Frozen>,
     /// The newest log ticket that went out, and the newest that is durable.
     emitted: u64,
     durable: u64,
@@ -22,7 +28,7 @@ pub(crate) struct Flush {
 }
 
 #[derive(Debug)]
-struct UnderWay {
+struct Frozen {
     id: u64,
     /// Not handed out before this ticket is durable.
     job: Option<(u64, FlushJob)>,
@@ -45,8 +51,8 @@ impl Flush {
     }
 
     fn hand_out(&mut self, core: &mut Core) {
-        let Some(under_way) = &mut self.under_way else { return };
-        if let Some((_, job)) = under_way.job.take_if(|(ticket, _)| *ticket <= self.durable) {
+        let Some(first) = self.frozen.front_mut() else { return };
+        if let Some((_, job)) = first.job.take_if(|(ticket, _)| *ticket <= self.durable) {
             core.effects.push(Effect::Flush(job));
         }
     }
@@ -55,14 +61,8 @@ impl Flush {
 impl Node {
     /// Freezes the memtable when it is full or holds the log back.
     pub(crate) fn flush_if_due(&mut self) {
-        if self.flush.under_way.is_some() {
-            return;
-        }
-        let log_bytes = self.core.options.flush_log_bytes;
-        let held = self.shards.values().any(|shard| {
-            shard.applied() > shard.flushed && shard.raft.log_bytes() as u64 > log_bytes
-        });
-        if !(self.flush.forced || held || self.core.engine.should_freeze()) {
+        let waited_for = self.flush.frozen.is_empty() && (self.flush.forced || self.log_is_held());
+        if !(waited_for || self.core.engine.should_freeze()) {
             return;
         }
         self.flush.forced = false;
@@ -70,29 +70,45 @@ impl Node {
         let rows: Vec<_> = descriptors.chain([self.core.ids.row()]).collect();
         self.core.engine.write(rows);
         let Some(job) = self.core.engine.freeze() else { return };
+        let id = job.id;
         let applied = self.shards.iter().map(|(id, shard)| (*id, shard.applied())).collect();
         // What this turn has gathered for the log goes out with the next ticket.
         let gathered = !self.core.records.is_empty() || !self.core.owed.is_empty();
         let ticket = self.flush.emitted + u64::from(gathered);
-        let (dead, installing) = (self.core.ids.dead(), self.installing());
-        self.flush.under_way =
-            Some(UnderWay { id: job.id, job: Some((ticket, job)), applied, dead, installing });
+        let (dead, mut installing) = (self.core.ids.dead(), self.installing());
+        installing.retain(|shard| !self.flush.frozen.iter().any(|f| f.installing.contains(shard)));
+        let job = Some((ticket, job));
+        self.flush.frozen.push_back(Frozen { id, job, applied, dead, installing });
         self.flush.hand_out(&mut self.core);
+    }
+
+    /// Whether the log of some shard is long for want of a flush.
+    fn log_is_held(&self) -> bool {
+        let log_bytes = self.core.options.flush_log_bytes;
+        self.shards.values().any(|shard| {
+            shard.applied() > shard.flushed && shard.raft.log_bytes() as u64 > log_bytes
+        })
+    }
+
+    /// Whether something was applied that is not in the tables yet.
+    pub(crate) fn has_unflushed(&self) -> bool {
+        self.shards.values().any(|shard| shard.applied() > shard.flushed)
     }
 
     /// A memtable is a table now.
     pub(crate) fn flushed(&mut self, id: u64, generation: u64) {
-        let under_way = self.flush.under_way.take().expect("a flush was under way");
-        assert_eq!(under_way.id, id, "flushes end in order");
+        let flushed = self.flush.frozen.pop_front().expect("a flush was under way");
+        assert_eq!(flushed.id, id, "flushes end in order");
         self.core.engine.flushed(id, generation);
-        for (shard, applied) in under_way.applied {
+        for (shard, applied) in flushed.applied {
             let Some(shard) = self.shards.get_mut(&shard) else { continue };
             shard.flushed = shard.flushed.max(applied);
             let to = shard.flushed;
             shard.drive(&mut self.core, |raft, _, effects| raft.compact(to, effects));
         }
-        self.installs_flushed(under_way.installing);
+        self.installs_flushed(flushed.installing);
         let oldest = self.core.engine.oldest_generation();
-        self.core.effects.push(Effect::Compact { oldest, dead: under_way.dead });
+        self.core.effects.push(Effect::Compact { oldest, dead: flushed.dead });
+        self.flush.hand_out(&mut self.core);
     }
 }

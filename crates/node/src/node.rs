@@ -9,7 +9,7 @@ use crate::flush::Flush;
 use crate::options::Options;
 use crate::outbox::Outbox;
 use crate::peer::{Forwarded, Message};
-use crate::room::{Rooms, grows, takes_space};
+use crate::room::{Rooms, grows};
 use crate::scan::{Found, Scans};
 use crate::shard::{Read, Shard, Waiter};
 use crate::snapshot::{ChunkMessage, Snapshots};
@@ -417,10 +417,10 @@ impl Node {
             return;
         }
         shard.heard(from, node);
-        let full = self.core.room == Room::None && takes_space(&message);
-        if full || brings_entries(&message) && self.core.memtables_full() {
-            return; // The leader will ask again how far this log goes.
+        if self.too_much(&message) {
+            return;
         }
+        let shard = self.shards.get_mut(&id).expect("it is here");
         shard.drive(&mut self.core, |raft, context, effects| {
             raft.step(context, raft::Input::Message { from, message }, effects);
         });
@@ -643,7 +643,7 @@ impl Node {
         if grows(&call) && !self.has_room(id) {
             return self.core.reply(origin, Err(Failure::NotDone(NotDone::DiskFull)));
         }
-        if fills(&call) && self.core.memtables_full() {
+        if self.memtables_refuse(&call) {
             let busy = NotDone::Busy { retry_after_ms: 100 };
             return self.core.reply(origin, Err(Failure::NotDone(busy)));
         }
@@ -907,15 +907,6 @@ fn cost(call: &Call) -> usize {
     }
 }
 
-/// Whether a request puts rows into memtables on a client's behalf.
-fn fills(call: &Call) -> bool {
-    match call {
-        Call::Kv(batch) => batch.writes(),
-        Call::Once { .. } | Call::SessionOpen { .. } => true,
-        _ => false,
-    }
-}
-
 /// Whether a request changes nothing, so that repeating or losing it does no harm.
 pub(crate) fn reads_only(call: &Call) -> bool {
     match call {
@@ -929,11 +920,6 @@ pub(crate) fn reads_only(call: &Call) -> bool {
         | Call::Register(_)
         | Call::NodeReplace { .. } => false,
     }
-}
-
-/// Whether a message would put anything into this node's log.
-fn brings_entries(message: &raft::Message) -> bool {
-    matches!(&message.body, raft::Body::Append { entries, .. } if !entries.is_empty())
 }
 
 /// The shard that a request belongs to.

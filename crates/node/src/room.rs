@@ -9,6 +9,11 @@
 //! A full follower of a leader that has a quorum without it takes entries until its reserve is gone.
 //! Then it drops them, falls behind and is sent a snapshot once it has room. A leader whose own disk
 //! stays full hands its shards to a node that has room, if a quorum does.
+//!
+//! Deletes free space when tables are merged with them, so on a full disk what was applied becomes a
+//! table soon, however little it is. That lets the log's segments go too. And they pass where full
+//! memtables hold other writes up: what refuses those is a disk that is too slow, and it has nothing
+//! to do now. How many deletes wait in memory is bounded by what is left of the log.
 
 use crate::api::Call;
 use crate::effect::Room;
@@ -23,12 +28,16 @@ use std::time::Duration;
 /// How long a leader's disk is full before it gives its leaderships away: a merge of tables may be
 /// about to make room.
 const FULL_PATIENCE: Duration = Duration::from_secs(2);
+/// How often a full disk's memtable becomes a table.
+const FULL_FLUSH: Duration = Duration::from_secs(1);
 
 /// Full disks as far as they are known.
 #[derive(Debug, Default)]
 pub(crate) struct Rooms {
     /// Since when this node's own disk has been full.
     full_since: Option<Mono>,
+    /// When to write its memtable out.
+    flush_at: Mono,
     /// Peers that said so.
     full: BTreeSet<NodeId>,
 }
@@ -49,6 +58,7 @@ impl Node {
             return;
         }
         self.rooms.full_since = self.core.disk_full().then_some(self.core.now.mono);
+        self.rooms.flush_at = self.core.now.mono;
         let links: Vec<NodeId> = self.links.iter().copied().collect();
         for node in links {
             self.core.send(node, &Message::DiskFull(self.core.disk_full()));
@@ -90,6 +100,31 @@ impl Node {
         }
     }
 
+    /// On a full disk, has what was applied become a table.
+    pub(crate) fn flush_full_disk(&mut self) {
+        let now = self.core.now.mono;
+        if self.core.disk_full() && self.rooms.flush_at <= now && self.has_unflushed() {
+            self.rooms.flush_at = now + FULL_FLUSH;
+            self.flush.forced = true;
+        }
+    }
+
+    /// Whether memtables are so full that a request must wait. On a full disk deletes need not.
+    pub(crate) fn memtables_refuse(&self, call: &Call) -> bool {
+        self.core.memtables_full() && fills(call) && (grows(call) || !self.core.disk_full())
+    }
+
+    /// Whether a leader's message brings more than this node can take now. The leader will ask again
+    /// how far this log goes.
+    pub(crate) fn too_much(&self, message: &raft::Message) -> bool {
+        match self.core.room {
+            Room::None => takes_space(message),
+            // What memtables may hold besides is what still goes into the log.
+            Room::Reserve => false,
+            Room::Ample => self.core.memtables_full() && brings_entries(message),
+        }
+    }
+
     /// Hands over what is led here to nodes that have room.
     pub(crate) fn leave_full_disk(&mut self) {
         let since = self.rooms.full_since;
@@ -123,12 +158,27 @@ pub(crate) fn grows(call: &Call) -> bool {
     let frees = |op: &Op| !op.writes() || matches!(op, Op::Delete(_) | Op::Flush | Op::FlushAll);
     match call {
         Call::Kv(batch) | Call::Once { batch, .. } => !batch.ops.iter().all(|(_, op)| frees(op)),
+        Call::SessionOpen { .. } => true,
         _ => false,
     }
 }
 
+/// Whether a request puts rows into memtables on a client's behalf.
+fn fills(call: &Call) -> bool {
+    match call {
+        Call::Kv(batch) => batch.writes(),
+        Call::Once { .. } | Call::SessionOpen { .. } => true,
+        _ => false,
+    }
+}
+
+/// Whether a message would put anything into this node's log.
+fn brings_entries(message: &raft::Message) -> bool {
+    matches!(&message.body, raft::Body::Append { entries, .. } if !entries.is_empty())
+}
+
 /// Whether a message would put more than a little into this node's log.
-pub(crate) fn takes_space(message: &raft::Message) -> bool {
+fn takes_space(message: &raft::Message) -> bool {
     const LITTLE: usize = 4 << 10;
     match &message.body {
         raft::Body::Append { entries, .. } => {

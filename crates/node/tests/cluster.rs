@@ -594,6 +594,93 @@ fn a_leader_whose_memtables_are_not_written_out_refuses_writes_and_still_reads()
     cluster.set(2, "k", "w");
 }
 
+/// What may fill a memtable is refused while memtables are full; if the disk is full as well deletes
+/// are not, for what they delete is the room that memtables wait for.
+#[test]
+fn deletes_pass_where_full_memtables_wait_for_a_full_disk() {
+    let mut cluster = Cluster::new(3, &small_memtables());
+    cluster.set(1, "k", "v");
+    let leader = cluster.leader();
+    let nodes: Vec<NodeId> = cluster.hosts.keys().copied().collect();
+    for node in &nodes {
+        cluster.slow.insert(*node, Vec::new());
+    }
+    let taken = (0..400).take_while(|n| cluster.call(1 + n % 3, put(*n)).is_ok()).count();
+    let delete =
+        |n: usize| Call::Kv(Batch::one(Bucket(0), Op::Delete(vec![text(&format!("key{n}"))])));
+    let busy = Err(Failure::NotDone(NotDone::Busy { retry_after_ms: 100 }));
+    assert_eq!(cluster.call(leader.0, delete(0)), busy, "the disk is only slow");
+
+    for node in &nodes {
+        room(&mut cluster, *node, Room::Reserve);
+    }
+    let full = Err(Failure::NotDone(NotDone::DiskFull));
+    assert_eq!(cluster.call(leader.0, put(0)), full);
+    for n in 0..taken {
+        let answer = cluster.call(1 + n as u64 % 3, delete(n));
+        assert!(answer.is_ok(), "{n}: {answer:?}");
+    }
+    assert_eq!(cluster.get(2, "key0"), kv::Answer::Nil);
+    // All replicas took them up, though each has memtables enough.
+    cluster.run_until(cluster.now + 1_000 * MILLISECOND);
+    let applied: Vec<_> =
+        nodes.iter().map(|node| cluster.status(*node).shards[1].applied).collect();
+    assert!(applied.iter().all(|index| *index == applied[0]), "{applied:?}");
+
+    for node in &nodes {
+        cluster.fast_again(*node);
+        room(&mut cluster, *node, Room::Ample);
+    }
+    cluster.run_until(cluster.now + 2_000 * MILLISECOND);
+    assert!(!cluster.status(leader).memtables_full);
+    cluster.set(3, "k", "w");
+    assert_eq!(cluster.get(1, "key1"), kv::Answer::Nil);
+}
+
+/// However long a flush takes, none behind it is of more than about a memtable: a full disk keeps
+/// room for no more.
+#[test]
+fn full_memtables_behind_a_slow_flush_become_tables_of_their_own() {
+    let mut cluster = Cluster::new(3, &small_memtables());
+    cluster.set(1, "k", "v");
+    let leader = cluster.leader();
+    cluster.slow.insert(leader, Vec::new());
+    for n in 0..60 {
+        cluster.call(leader.0, put(n)).unwrap();
+    }
+    assert_eq!(cluster.slow[&leader].len(), 1, "one flush at a time");
+    let mut sizes = Vec::new();
+    while let Some(job) = cluster.slow.get_mut(&leader).unwrap().pop() {
+        sizes.push(job.rows.bytes());
+        cluster.write_out(leader, &job);
+        cluster.run_until(cluster.now + 10 * MILLISECOND);
+    }
+    assert!(sizes.len() >= 2, "{sizes:?}");
+    assert!(sizes.iter().all(|bytes| *bytes < 12 << 10), "{sizes:?}");
+    cluster.slow.remove(&leader);
+    assert_eq!(cluster.get(2, "key59"), kv::Answer::Bytes(text(&"x".repeat(200))));
+}
+
+/// Few deletes fill no memtable; but on a full disk they are wanted in a table, to free something.
+#[test]
+fn on_a_full_disk_deletes_become_a_table_soon() {
+    let mut cluster = Cluster::new(3, &Options::default());
+    cluster.set(1, "k", "v");
+    cluster.run_until(cluster.now + 2_000 * MILLISECOND);
+    assert_eq!(cluster.hosts[&NodeId(1)].tables.generation(), 0, "there is no hurry");
+    room(&mut cluster, NodeId(1), Room::Reserve);
+    cluster.run_until(cluster.now + 1_000 * MILLISECOND);
+    let first = cluster.hosts[&NodeId(1)].tables.generation();
+    assert!(first > 0);
+    assert_eq!(cluster.kv(1, Op::Delete(vec![text("k")])), kv::Answer::Integer(1));
+    cluster.run_until(cluster.now + 2_000 * MILLISECOND);
+    assert_eq!(cluster.hosts[&NodeId(1)].tables.generation(), first + 1);
+    // Nothing new, nothing to write; and a disk with room has time.
+    cluster.run_until(cluster.now + 5_000 * MILLISECOND);
+    assert_eq!(cluster.hosts[&NodeId(1)].tables.generation(), first + 1);
+    assert_eq!(cluster.hosts[&NodeId(2)].tables.generation(), 0);
+}
+
 #[test]
 fn a_follower_whose_memtables_are_not_written_out_takes_no_more_and_catches_up_later() {
     let mut cluster = Cluster::new(3, &small_memtables());

@@ -128,6 +128,10 @@ impl Tuning {
         node.engine.cache_bytes = size("storage.row_cache_bytes");
         node.flush_log_bytes = config.number("storage.flush_log_bytes");
         disk.tables.cache_bytes = config.number("storage.block_cache_bytes");
+        // What a full disk must still take: the memtable that frees the log, and a segment if the
+        // log can't go on before that.
+        let memtable_bytes = config.number("storage.memtable_bytes");
+        disk.tables.reserve_bytes = memtable_bytes.saturating_add(disk.wal.segment_bytes);
         node.liveness.support_ns = ns("raft.support_ms");
         node.raft.election_ns_min = ns("raft.election_ms");
         node.raft.election_ns_max = node.raft.election_ns_min * 5 / 2;

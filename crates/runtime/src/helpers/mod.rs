@@ -100,6 +100,8 @@ pub(crate) struct Helpers {
     durable: u64,
     /// Flushes that wait until a ticket is durable.
     waiting: VecDeque<(u64, FlushJob)>,
+    /// Bytes without which a blocked log can't go on.
+    segment_bytes: u64,
     log_room: Room,
     tables_full: bool,
 }
@@ -119,6 +121,7 @@ impl Helpers {
         let (fetch, fetch_jobs) = mpsc::channel();
         let (upkeep, upkeep_jobs) = mpsc::channel();
         let fetch_tables = Arc::clone(&tables);
+        let segment_bytes = wal.segment_bytes();
         let threads = vec![
             post.spawn(format!("log-{name}"), move |post| log::run(wal, &log_jobs, post))?,
             post.spawn(format!("fetch-{name}"), move |post| {
@@ -135,6 +138,7 @@ impl Helpers {
             given: 0,
             durable: 0,
             waiting: VecDeque::new(),
+            segment_bytes,
             log_room: Room::Ample,
             tables_full: false,
         };
@@ -177,12 +181,21 @@ impl Helpers {
                 self.release();
                 return Ok(Some(Input::Logged { ticket }));
             }
-            Report::LogRoom(room) => self.log_room = room,
+            Report::LogRoom(room) => self.log_has(room),
             Report::TablesFull(full) => self.tables_full = full,
             Report::Input(input) => return Ok(Some(input)),
             Report::Fatal(text) => return Err(text),
         }
         Ok((self.room() != before).then(|| Input::Room(self.room())))
+    }
+
+    /// A log that is blocked, or no longer, is told to the upkeep thread, which may have room for it.
+    fn log_has(&mut self, room: Room) {
+        let was = std::mem::replace(&mut self.log_room, room);
+        if (was == Room::None) != (room == Room::None) {
+            let needs = if room == Room::None { self.segment_bytes } else { 0 };
+            let _ = self.upkeep.send(upkeep::Job::LogNeeds(needs));
+        }
     }
 
     /// The log's room counts; tables without room are a full disk too.
@@ -198,5 +211,7 @@ impl Helpers {
     }
 }
 
+#[cfg(test)]
+mod full;
 #[cfg(test)]
 mod tests;

@@ -7,26 +7,28 @@ use storage::tables::ModelTables;
 use storage::wal::WalOptions;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-const SEGMENT: u64 = 256 << 10;
+pub(super) const SEGMENT: u64 = 256 << 10;
 
-struct Bench {
-    disk: SimDisk,
+pub(super) struct Bench {
+    pub disk: SimDisk,
     helpers: Option<Helpers>,
     threads: Vec<JoinHandle<()>>,
     reports: UnboundedReceiver<Report>,
     killed: Arc<AtomicBool>,
     index: u64,
-    ticket: u64,
+    pub ticket: u64,
 }
 
 impl Bench {
     fn new() -> Bench {
-        let disk = SimDisk::new();
+        Bench::with(SimDisk::new(), Arc::new(ModelTables::new()))
+    }
+
+    pub fn with(disk: SimDisk, tables: Arc<dyn Tables>) -> Bench {
         Wal::create(&mut disk.clone(), &Bench::options()).unwrap();
         let (wal, _) = Wal::open(Box::new(disk.clone()), Bench::options()).unwrap();
         let (reports_in, reports) = unbounded_channel();
         let killed = Arc::new(AtomicBool::new(false));
-        let tables = Arc::new(ModelTables::new());
         let metrics = Arc::new(Metrics::default());
         let (helpers, threads) =
             Helpers::start("test", wal, tables, reports_in, metrics, Arc::clone(&killed)).unwrap();
@@ -37,11 +39,11 @@ impl Bench {
         WalOptions { segment_bytes: SEGMENT, spares: 1, ..WalOptions::default() }
     }
 
-    fn helpers(&mut self) -> &mut Helpers {
+    pub fn helpers(&mut self) -> &mut Helpers {
         self.helpers.as_mut().unwrap()
     }
 
-    fn log(&mut self, bytes: usize) -> u64 {
+    pub fn log(&mut self, bytes: usize) -> u64 {
         self.index += 1;
         let entry = Entry {
             term: Term(1),
@@ -53,7 +55,7 @@ impl Bench {
         self.give(Record::Entries { shard: ShardId(1), entries: vec![entry] })
     }
 
-    fn give(&mut self, record: Record) -> u64 {
+    pub fn give(&mut self, record: Record) -> u64 {
         self.ticket += 1;
         let ticket = self.ticket;
         self.helpers().log(ticket, vec![record]);
@@ -61,7 +63,7 @@ impl Bench {
     }
 
     /// A disk without room for anything new, and entries that wait for more than the reserve has.
-    fn blocked(&mut self) {
+    pub fn blocked(&mut self) {
         let started = Instant::now();
         while self.disk.used() < 2 * SEGMENT {
             assert!(started.elapsed() < Duration::from_secs(5), "the log makes no reserve");
@@ -81,7 +83,7 @@ impl Bench {
     }
 
     /// The next report, within five seconds.
-    fn report(&mut self) -> Option<Report> {
+    pub fn report(&mut self) -> Option<Report> {
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(5) {
             match self.reports.try_recv() {
@@ -93,14 +95,14 @@ impl Bench {
     }
 
     /// Takes reports in until everything up to `ticket` is durable.
-    fn durable(&mut self, ticket: u64) {
+    pub fn durable(&mut self, ticket: u64) {
         while self.helpers().durable < ticket {
             let report = self.report().expect("the log says nothing");
             self.helpers().reported(report).unwrap();
         }
     }
 
-    fn end(mut self) {
+    pub fn end(mut self) {
         drop(self.helpers.take());
         for thread in self.threads.drain(..) {
             thread.join().unwrap();

@@ -13,13 +13,23 @@
 //!   is compared with the checksum that the version has of it, and the culprit is named.
 //! - It does not verify its version file when opened, and would make a new tree where that file is
 //!   missing; both are checked here before it is let near them.
+//! - Its checksums are of blocks, its errors don't say of which: [`blocks`] finds it.
 //! - After a failure it leaves unfinished files until the next start; on a full disk they would be
 //!   in the way, so they are removed at once.
+//!
+//! # A full disk
+//!
+//! What is deleted is freed by merging, and before anything is freed there must be room for a table
+//! and for what a merge leaves. That is what the [`reserve`](super::reserve) is lent for. As long as
+//! some of it is missing, merging goes for space instead of speed: a single fresh run is merged at
+//! once, and levels are kept so small that deletions soon meet what they delete, in merges of few
+//! files. Files of dead ids alone go first; that takes no more room than the list of all files.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+use super::reserve::Reserve;
 use super::{
-    Compacted, DATA_ID_BYTES, RangeLimit, RangeSlice, Run, Tables, TablesError, TablesStats,
-    data_id,
+    Compacted, DATA_ID_BYTES, RangeLimit, RangeSlice, Reserved, Run, Tables, TablesError,
+    TablesStats, blocks, data_id,
 };
 use crate::disk::is_full;
 use base::key::prefix_end;
@@ -51,6 +61,9 @@ pub struct LsmOptions {
     /// If rows of dead ids linger in files that nothing else causes to be merged, everything is
     /// rewritten, provided it takes no more than this; default 1 GiB.
     pub rewrite_bytes_max: u64,
+    /// Bytes kept for a full disk: for a memtable that must be written out, and for the log if it
+    /// can't go on before that. Default 48 MiB, a memtable and a segment.
+    pub reserve_bytes: u64,
 }
 
 impl Default for LsmOptions {
@@ -60,9 +73,14 @@ impl Default for LsmOptions {
             table_bytes: 64 << 20,
             fresh_runs: 4,
             rewrite_bytes_max: 1 << 30,
+            reserve_bytes: 48 << 20,
         }
     }
 }
+
+/// While the reserve is not whole, merged files are so many times smaller, and so are the levels
+/// that they stand in.
+const SHORT_SHARE: u64 = 16;
 
 const CURRENT: &str = "current";
 const TABLES: &str = "tables";
@@ -79,6 +97,7 @@ pub struct LsmTables {
     ingesting: Mutex<()>,
     compacting: Mutex<()>,
     state: RwLock<State>,
+    reserve: Mutex<Reserve>,
 }
 
 #[derive(Debug)]
@@ -183,6 +202,9 @@ impl LsmTables {
         };
         next.fetch_max(newest.max(1));
         let readable = [(newest, newest.max(1))].into();
+        let reserve = Reserve::open(path, options.reserve_bytes).map_err(|error| {
+            io_error(format!("opening the reserve in {}", path.display()), &error)
+        })?;
         Ok(LsmTables {
             tree,
             path: path.to_owned(),
@@ -193,6 +215,7 @@ impl LsmTables {
             ingesting: Mutex::new(()),
             compacting: Mutex::new(()),
             state: RwLock::new(State { readable, ingesting: false }),
+            reserve: Mutex::new(reserve),
         })
     }
 
@@ -204,8 +227,10 @@ impl LsmTables {
                 .map_err(|error| io_error(format!("reading {path}"), &error))?;
             let (expected, seen) = (table.checksum().into_u128(), xxh3_128(&content));
             if expected != seen {
+                let offset = Some(blocks::first_bad(&content));
                 let expected = format!("checksum {expected:032x}");
-                return Err(TablesError::Corrupt { path, expected, seen: format!("{seen:032x}") });
+                let seen = format!("{seen:032x}");
+                return Err(TablesError::Corrupt { path, offset, expected, seen });
             }
         }
         Ok(())
@@ -245,6 +270,7 @@ impl LsmTables {
             Err(culprit) => culprit,
             Ok(()) => TablesError::Corrupt {
                 path: self.path.join(TABLES).display().to_string(),
+                offset: None,
                 expected: "readable tables".to_owned(),
                 seen: error.to_string(),
             },
@@ -282,17 +308,29 @@ impl LsmTables {
         }
     }
 
-    fn merge_once(&self, watermark: u64, dead: &BTreeSet<u64>) -> Result<bool, Error> {
+    /// Lets files go that hold nothing but rows of dead ids, and does one merge.
+    fn merge_once(&self, dead: &BTreeSet<u64>) -> Result<bool, Error> {
         let before = self.tree.current_version().id();
-        let strategy = Leveled::default()
-            .with_l0_threshold(self.options.fresh_runs)
-            .with_table_target_size(self.options.table_bytes);
-        self.tree.compact(Arc::new(strategy), watermark)?;
         for id in dead.iter().filter(|id| self.has_files_of(**id)) {
             let (start, end) = span(*id);
             self.tree.drop_range::<Bytes, _>((start, end))?;
         }
+        // The merge may need the room that they leave.
+        self.give_up_old()?;
+        let (fresh_runs, table_bytes) = match lock(&self.reserve).is_short() {
+            true => (1, (self.options.table_bytes / SHORT_SHARE).max(1)),
+            false => (self.options.fresh_runs, self.options.table_bytes),
+        };
+        let strategy =
+            Leveled::default().with_l0_threshold(fresh_runs).with_table_target_size(table_bytes);
+        self.tree.compact(Arc::new(strategy), self.watermark())?;
         Ok(self.tree.current_version().id() != before)
+    }
+
+    /// What is older than this may be merged away.
+    fn watermark(&self) -> u64 {
+        let state = self.state();
+        state.readable[&state.oldest()]
     }
 
     /// Whether some file has nothing but rows of `id`: it can go without being read. The tree makes
@@ -332,19 +370,17 @@ impl LsmTables {
     }
 
     fn compact_locked(&self, oldest: u64, dead: &BTreeSet<u64>) -> Result<Compacted, Error> {
-        let watermark = self.change(|state| {
+        self.change(|state| {
             let newest = state.newest();
             state.readable.retain(|generation, _| *generation >= oldest || *generation == newest);
-            state.readable[&state.oldest()]
         });
         self.dead_are(dead);
-        let mut more = self.merge_once(watermark, dead)?;
+        let mut more = self.merge_once(dead)?;
         self.give_up_old()?;
         let mut gone = self.gone(dead)?;
         let lingering = gone.len() < dead.len();
         if !more && lingering && self.tree.disk_space() <= self.options.rewrite_bytes_max {
-            let watermark = self.change(|state| state.readable[&state.oldest()]);
-            self.tree.major_compact(self.options.table_bytes, watermark)?;
+            self.tree.major_compact(self.options.table_bytes, self.watermark())?;
             self.give_up_old()?;
             gone = self.gone(dead)?;
             more = false;
@@ -384,6 +420,7 @@ fn unopened(path: &Path, error: &Error) -> TablesError {
     }
     let corrupt = |path: PathBuf, error: &Error| TablesError::Corrupt {
         path: path.display().to_string(),
+        offset: fs::read(&path).ok().map(|content| blocks::first_bad(&content)),
         expected: "a readable table".to_owned(),
         seen: error.to_string(),
     };
@@ -412,7 +449,7 @@ fn io_error(doing: String, error: &io::Error) -> TablesError {
 fn check_version(path: &Path) -> Result<(), TablesError> {
     let current = path.join(CURRENT);
     let corrupt = |path: &Path, expected: String, seen: String| {
-        Err(TablesError::Corrupt { path: path.display().to_string(), expected, seen })
+        Err(TablesError::Corrupt { path: path.display().to_string(), offset: None, expected, seen })
     };
     let pointer = match fs::read(&current) {
         Ok(pointer) => pointer,
@@ -523,6 +560,18 @@ impl Tables for LsmTables {
                 self.sweep(first);
             }
             self.explain("merging tables", error)
+        })
+    }
+
+    fn lend(&self, bytes: u64) -> Result<u64, TablesError> {
+        let lent = lock(&self.reserve).lend(bytes);
+        lent.map_err(|error| io_error(format!("lending room in {}", self.path.display()), &error))
+    }
+
+    fn tend(&self) -> Result<Reserved, TablesError> {
+        let stands = lock(&self.reserve).tend();
+        stands.map_err(|error| {
+            io_error(format!("writing the reserve in {}", self.path.display()), &error)
         })
     }
 

@@ -13,8 +13,10 @@
 //! - Row keys begin with a data id, eight bytes big-endian. Rows of a dead id are dropped whenever
 //!   their file is rewritten; nobody may read them any more.
 
+mod blocks;
 mod lsm;
 mod model;
+mod reserve;
 #[cfg(test)]
 mod tests;
 
@@ -64,6 +66,17 @@ pub struct Compacted {
     pub gone: BTreeSet<u64>,
 }
 
+/// How the room that is kept for a full disk stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserved {
+    /// All of it is there.
+    Whole,
+    /// Some of it is: another call makes it more.
+    Growing,
+    /// There is no room for more of it.
+    Short,
+}
+
 /// The tables in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TablesStats {
@@ -95,6 +108,8 @@ pub enum TablesError {
     Corrupt {
         /// The file.
         path: String,
+        /// The first byte of it that is known to be wrong, or the beginning of the block around it.
+        offset: Option<u64>,
         /// What should be there.
         expected: String,
         /// What is there.
@@ -118,11 +133,14 @@ impl fmt::Display for TablesError {
                 f.write_str("the disk is full: rows stay in memory; free some space on it")
             }
             TablesError::Io { doing, error } => write!(f, "{doing}: {error}"),
-            TablesError::Corrupt { path, expected, seen } => write!(
-                f,
-                "{path}: expected {expected}, saw {seen}; the disk has changed what was durable, \
-                 so run \"underpin node rebuild\" on this node"
-            ),
+            TablesError::Corrupt { path, offset, expected, seen } => {
+                let at = offset.map(|offset| format!(" at byte {offset}")).unwrap_or_default();
+                write!(
+                    f,
+                    "{path}{at}: expected {expected}, saw {seen}; the disk has changed what was \
+                     durable, so run \"underpin node rebuild\" on this node"
+                )
+            }
             TablesError::NoSuchGeneration { asked, oldest, newest } => write!(
                 f,
                 "a read of table generation {asked}, but those from {oldest} to {newest} are kept"
@@ -153,6 +171,18 @@ pub trait Tables: Send + Sync {
     /// Does one piece of merging. Generations before `oldest` are read no more; rows of `dead` data
     /// ids are dropped where their file is rewritten.
     fn compact(&self, oldest: u64, dead: &BTreeSet<u64>) -> Result<Compacted, TablesError>;
+
+    /// Gives up to `bytes` of what is kept for a full disk back to it, for whatever is done next;
+    /// how many these were. Until the reserve is whole again, merging does what frees most.
+    fn lend(&self, bytes: u64) -> Result<u64, TablesError> {
+        let _ = bytes;
+        Ok(0)
+    }
+
+    /// Puts back a piece of what was lent.
+    fn tend(&self) -> Result<Reserved, TablesError> {
+        Ok(Reserved::Whole)
+    }
 
     /// The newest generation; zero says that there are no rows.
     fn generation(&self) -> u64;

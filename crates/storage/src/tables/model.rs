@@ -1,6 +1,8 @@
 //! Tables in memory.
 
-use super::{Compacted, RangeLimit, RangeSlice, Run, Tables, TablesError, TablesStats, data_id};
+use super::{
+    Compacted, RangeLimit, RangeSlice, Reserved, Run, Tables, TablesError, TablesStats, data_id,
+};
 use base::{Key, KeyRange};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -139,6 +141,10 @@ impl Tables for ModelTables {
             !matches!(&versions[..], [(from, None)] if *from <= oldest)
         });
         Ok(Compacted { more: false, gone: dead.clone() })
+    }
+
+    fn tend(&self) -> Result<Reserved, TablesError> {
+        Ok(if self.state().full { Reserved::Short } else { Reserved::Whole })
     }
 
     fn generation(&self) -> u64 {

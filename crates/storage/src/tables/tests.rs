@@ -291,8 +291,8 @@ fn a_flipped_bit_names_its_file_and_the_way_out() {
     content[1000] ^= 4;
     std::fs::write(&file, content).unwrap();
     let message = read_all(&scratch.0).unwrap_err().to_string();
-    assert!(message.contains(&file.display().to_string()), "{message}");
-    assert!(message.contains("expected checksum"), "{message}");
+    assert!(message.contains(&format!("{} at byte ", file.display())), "{message}");
+    assert!(message.contains(": expected checksum"), "{message}");
     assert!(message.contains("underpin node rebuild"), "{message}");
 }
 
@@ -399,6 +399,103 @@ fn a_full_disk_refuses_runs_and_goes_on_once_there_is_room() {
     ingest(&tables, &run(from)).unwrap();
     drop(tables);
     LsmTables::open(&scratch.0, options()).unwrap().verify().unwrap();
+}
+
+/// Rows of noise, 100 bytes each, that no compression makes small.
+fn noise(random: &mut Random, id: u64, numbers: std::ops::Range<u64>) -> Rows {
+    let mut noise = || Bytes::from((0..100).map(|_| random.u64() as u8).collect::<Vec<u8>>());
+    numbers.map(|n| (key(id, n), Some(noise()))).collect()
+}
+
+/// Tables on a file system of 4 MiB, with a reserve, filled to the last byte; how many rows of each
+/// of two ids they have.
+fn filled_to_the_last_byte(small: &std::path::Path) -> (Scratch, LsmTables, u64) {
+    let scratch = Scratch(small.join("tables-of-a-test"));
+    let options = LsmOptions { reserve_bytes: 512 << 10, ..options() };
+    let tables = LsmTables::create(&scratch.0, options).unwrap();
+    while tables.tend().unwrap() == Reserved::Growing {}
+    let mut random = Random::new(3);
+    let mut rows = 0;
+    loop {
+        let mut run = noise(&mut random, 1, rows..rows + 1000);
+        run.extend(noise(&mut random, 2, rows..rows + 1000));
+        match ingest(&tables, &run) {
+            Ok(_) => rows += 1000,
+            Err(TablesError::Full) => break,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    let mut filler = std::fs::File::create(small.join("filler")).unwrap();
+    while std::io::Write::write_all(&mut filler, &[1; 512]).is_ok() {}
+    assert_eq!(ingest(&tables, &[(key(3, 0), None)].into()), Err(TablesError::Full));
+    (scratch, tables, rows)
+}
+
+/// Merges until there is nothing more to do, and lets the reserve grow as far as it can.
+fn merge_and_tend(tables: &LsmTables, dead: &BTreeSet<u64>) -> Reserved {
+    tables.lend(u64::MAX).unwrap();
+    while tables.compact(tables.generation(), dead).unwrap().more {}
+    (0..100).map(|_| tables.tend().unwrap()).find(|stands| *stands != Reserved::Growing).unwrap()
+}
+
+#[test]
+fn on_a_disk_without_any_room_deletes_make_some() {
+    let Some(small) = std::env::var_os("UNDERPIN_SMALL_DIR").map(PathBuf::from) else {
+        return rerun_on_a_small_file_system("on_a_disk_without_any_room_deletes_make_some");
+    };
+    let (scratch, tables, rows) = filled_to_the_last_byte(&small);
+    // All but a few rows.
+    let deletes: Rows =
+        (1..=2).flat_map(|id| (100..rows).map(move |n| (key(id, n), None))).collect();
+    assert_eq!(ingest(&tables, &deletes), Err(TablesError::Full));
+    assert!(tables.lend(u64::MAX).unwrap() > 0);
+    ingest(&tables, &deletes).unwrap();
+    assert_eq!(merge_and_tend(&tables, &BTreeSet::new()), Reserved::Whole);
+    assert_eq!(tables.lend(0), Ok(0));
+
+    ingest(&tables, &noise(&mut Random::new(4), 1, rows..rows + 1000)).unwrap();
+    drop(tables);
+    let tables = LsmTables::open(&scratch.0, options()).unwrap();
+    tables.verify().unwrap();
+    let found = scan(
+        &tables,
+        &KeyRange::all(),
+        tables.generation(),
+        RangeLimit { rows: 1000, bytes: 1 << 20 },
+    );
+    assert_eq!(found.len(), 1200);
+}
+
+#[test]
+fn on_a_disk_without_any_room_dead_ids_make_some() {
+    let Some(small) = std::env::var_os("UNDERPIN_SMALL_DIR").map(PathBuf::from) else {
+        return rerun_on_a_small_file_system("on_a_disk_without_any_room_dead_ids_make_some");
+    };
+    let (_scratch, tables, _) = filled_to_the_last_byte(&small);
+    assert_eq!(merge_and_tend(&tables, &[1, 2].into()), Reserved::Whole);
+    assert_eq!(tables.stats().rows, 0);
+}
+
+/// The error names the block in which the bit flipped, or where the list behind the blocks begins.
+#[test]
+fn a_flipped_bit_in_a_table_is_found_to_the_block() {
+    const BLOCK_BYTES: u64 = 5 << 10;
+    let scratch = Scratch::new();
+    let tables = LsmTables::create(&scratch.0, options()).unwrap();
+    ingest(&tables, &noise(&mut Random::new(5), 1, 0..500)).unwrap();
+    let mut files = std::fs::read_dir(scratch.0.join("tables")).unwrap();
+    let file = files.next().unwrap().unwrap().path();
+    let pristine = std::fs::read(&file).unwrap();
+    let bytes = pristine.len() as u64;
+    for at in (0..bytes).step_by(97) {
+        let mut damaged = pristine.clone();
+        damaged[at as usize] ^= 1;
+        std::fs::write(&file, damaged).unwrap();
+        let Err(TablesError::Corrupt { offset: Some(offset), .. }) = tables.verify() else {
+            panic!("{at} was not seen");
+        };
+        assert!(offset <= at && at < offset + BLOCK_BYTES, "{offset} for {at} of {bytes}");
+    }
 }
 
 #[test]

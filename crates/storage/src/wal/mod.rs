@@ -518,6 +518,11 @@ impl Wal {
         segments + self.spares.len() as u64 * self.options.segment_bytes + filling
     }
 
+    /// Bytes of a segment: what the log needs in one piece to go on.
+    pub fn segment_bytes(&self) -> u64 {
+        self.options.segment_bytes
+    }
+
     /// The log in numbers.
     pub fn stats(&self) -> WalStats {
         WalStats {
@@ -726,8 +731,7 @@ impl Wal {
             self.spares.push(Spare { name, file: segment.file });
             renamed
         } else {
-            self.disk.close(segment.file);
-            self.disk.remove(&path)
+            self.give_up(segment.file, &path)
         };
         self.poison_on(done, || format!("releasing wal {}", segment.number))?;
         Ok(true)
@@ -744,10 +748,16 @@ impl Wal {
             return Ok(false);
         }
         let spare = self.spares.pop().expect("there are two");
-        self.disk.close(spare.file);
-        let removed = self.disk.remove(&spare.name);
+        let removed = self.give_up(spare.file, &spare.name);
         self.poison_on(removed, || format!("removing {}", spare.name))?;
         Ok(true)
+    }
+
+    /// Removes a file; at once and for good if somebody waits for its room.
+    fn give_up(&mut self, file: FileId, path: &str) -> io::Result<()> {
+        self.disk.close(file);
+        self.disk.remove(path)?;
+        if self.tight { self.disk.sync_dir(WAL_DIRECTORY) } else { Ok(()) }
     }
 
     fn spare_name(&mut self) -> String {
