@@ -1,11 +1,12 @@
 //! A full disk: writes are refused, reads and deletes go on, and all is well again once there is
-//! room, without a restart or a command.
+//! room, without a restart or a command. The room may come from outside, and from deletes alone.
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 use underpin_e2e::cluster::{self, Cluster, Servers, Setup};
 use underpin_e2e::place::Folder;
 use underpin_e2e::resp::{Conn, Reply};
@@ -16,6 +17,8 @@ const DISK: &str = "size=96m";
 const SETTINGS: &str = "\n[log]\nsegment_bytes = \"10 MiB\"\nretention_bytes = \"1 MiB\"\n\
                         [storage]\nmemtable_bytes = \"4 MiB\"\nflush_log_bytes = \"4 MiB\"\n";
 const VALUE_BYTES: usize = 64 << 10;
+/// Refused for so long, writes stay refused: nothing that goes on in the background makes room.
+const SETTLED: Duration = Duration::from_secs(3);
 /// What an operator finds to delete.
 const BALLAST: usize = 24 << 20;
 
@@ -86,19 +89,76 @@ impl Small {
         Conn::open(self.cluster.addresses()[node], Duration::from_secs(10)).unwrap()
     }
 
-    /// Sets keys until that is refused; how many there are now.
+    /// Sets keys until that is refused and remains so; how many there are now.
     fn fill(&self) -> usize {
         let mut keys = 0;
         let mut conn = self.conn(0);
-        loop {
+        let mut refused: Option<Instant> = None;
+        while refused.is_none_or(|since| since.elapsed() < SETTLED) {
             assert!(keys < 4_000, "the disk does not fill");
             let reply = conn.call(&["SET", &key(keys), &value(keys)]).unwrap();
             match reply {
-                Reply::Simple(_) => keys += 1,
-                Reply::Error(text) if text.starts_with("OOM ") => return keys,
-                other => println!("{keys}: {other:?}"),
+                Reply::Simple(_) => (keys, refused) = (keys + 1, None),
+                Reply::Error(text) if text.starts_with("OOM ") => {
+                    refused.get_or_insert_with(Instant::now);
+                    thread::sleep(Duration::from_millis(5));
+                }
+                other => {
+                    println!("{keys}: {other:?}");
+                    thread::sleep(Duration::from_millis(50));
+                }
             }
         }
+        println!("{keys} keys of {VALUE_BYTES} bytes");
+        keys
+    }
+
+    /// No byte is free on any disk, and there will be none unless the servers free it.
+    fn fill_to_the_last_byte(&self) -> usize {
+        let keys = self.fill();
+        for mount in &self.mounts {
+            mount.fill();
+        }
+        for node in 0..3 {
+            let mut conn = self.conn(node);
+            let refused = conn.call(&["SET", "more", "1"]).unwrap().text();
+            assert!(refused.starts_with("OOM the disk is full: not done"), "{refused}");
+            assert_eq!(conn.call(&["GET", &key(0)]).unwrap().text(), value(0));
+        }
+        keys
+    }
+
+    /// `kill -9` of all servers at once; they start again on disks without a free byte.
+    fn kill_all_and_start(&mut self) {
+        self.cluster.kill_all();
+        (0..3).for_each(|node| self.cluster.start(node));
+        wait::until("reads after a restart", wait::READY, || {
+            let mut conn = Conn::open(self.cluster.addresses()[0], Duration::from_secs(2)).ok()?;
+            (conn.call(&["EXISTS", "none"]).ok()?.number() == Some(0)).then_some(())
+        });
+    }
+
+    /// Deletes keys until they are gone, by way of every node in turn.
+    fn delete(&self, keys: std::ops::Range<usize>) {
+        let mut conns: Vec<Conn> = (0..3).map(|node| self.conn(node)).collect();
+        for number in keys {
+            wait::until("a delete to go through", wait::READY, || {
+                let reply = conns[number % 3].call(&["DEL", &key(number)]).ok()?;
+                reply.number().map(drop)
+            });
+        }
+    }
+
+    /// Nobody helps, and writes go on.
+    fn takes_writes_again(&self) {
+        let started = Instant::now();
+        for node in 0..3 {
+            let mut conn = self.conn(node);
+            wait::until("writes to go on unaided", wait::READY, || {
+                (conn.call(&["SET", "more", "1"]).ok()?.text() == "OK").then_some(())
+            });
+        }
+        println!("writes go on after {:?}", started.elapsed());
     }
 }
 
@@ -133,7 +193,6 @@ fn a_leader_with_a_full_disk_hands_over_to_a_node_with_room() {
 fn a_full_disk_refuses_writes_and_recovers_unaided() {
     let Some(small) = Small::start() else { return };
     let keys = small.fill();
-    println!("{keys} keys of {VALUE_BYTES} bytes");
     for node in 0..3 {
         let mut conn = small.conn(node);
         let refused = conn.call(&["SET", "more", "1"]).unwrap().text();
@@ -153,6 +212,56 @@ fn a_full_disk_refuses_writes_and_recovers_unaided() {
     });
     for number in (0..keys).filter(|number| *number == 0 || *number > 30) {
         assert_eq!(conn.call(&["GET", &key(number)]).unwrap().text(), value(number));
+    }
+    cluster::agree(&small.cluster);
+}
+
+/// Not one memtable fits the disk, and all servers are killed half way through.
+#[test]
+fn deletes_alone_free_a_disk_without_a_free_byte() {
+    let Some(mut small) = Small::start() else { return };
+    let keys = small.fill_to_the_last_byte();
+    let kept = keys / 10;
+    let half = kept + (keys - kept) / 2;
+    small.delete(kept..half);
+    small.kill_all_and_start();
+    small.delete(half..keys);
+    small.takes_writes_again();
+
+    let mut conn = small.conn(1);
+    for number in 0..keys {
+        let found = conn.call(&["GET", &key(number)]).unwrap();
+        match number < kept {
+            true => assert_eq!(found.text(), value(number)),
+            false => assert_eq!(found, Reply::Nil, "{number} is back"),
+        }
+    }
+    // There is room for as much again as was deleted, nearly.
+    for number in keys..keys + (keys - kept) / 2 {
+        wait::until("the room of what was deleted", wait::READY, || {
+            let reply = conn.call(&["SET", &key(number), &value(number)]).ok()?;
+            (reply.text() == "OK").then_some(())
+        });
+    }
+    cluster::agree(&small.cluster);
+}
+
+#[test]
+fn flushall_alone_frees_a_disk_without_a_free_byte() {
+    let Some(mut small) = Small::start() else { return };
+    let keys = small.fill_to_the_last_byte();
+    let mut conn = small.conn(2);
+    assert_eq!(conn.call(&["FLUSHALL"]).unwrap().text(), "OK");
+    small.kill_all_and_start();
+    small.takes_writes_again();
+    let mut conn = small.conn(0);
+    assert_eq!(conn.call(&["GET", &key(0)]).unwrap(), Reply::Nil);
+    assert_eq!(conn.call(&["DBSIZE"]).unwrap().number(), Some(1));
+    for number in 0..keys / 2 {
+        wait::until("the room of what was flushed", wait::READY, || {
+            let reply = conn.call(&["SET", &key(number), &value(number)]).ok()?;
+            (reply.text() == "OK").then_some(())
+        });
     }
     cluster::agree(&small.cluster);
 }

@@ -10,7 +10,8 @@
 //! Writing a memtable out is a move more than a copy. When it is durable as a table, the log gives
 //! up the segments with the same rows, and the reserve grows into the room that they leave. So one
 //! memtable's room is enough for one memtable after the other. Those that hold deletes let merges
-//! free what was deleted; that is what ends it, for both need nobody's help.
+//! free what was deleted; that is what ends it, for both need nobody's help. The merges come before
+//! the reserve is put back: what they free late would be room that nobody could use.
 //!
 //! The log may be blocked before that, if its own reserve is used up. Deletes and the flush that
 //! frees the log are then behind what it can't write:
@@ -37,12 +38,14 @@ use storage::tables::{Reserved, Tables, TablesError};
 
 /// A pause between two attempts on a full disk.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
-/// On a full disk, after a merge, so many times its own time belongs to others.
-const MERGE_REST: u32 = 3;
+/// On a full disk, the least pause between two merges; mostly it is as long as the last one.
+const MERGE_PAUSE: Duration = Duration::from_millis(100);
 /// There, a merge that did not fit is tried again after this, or once there is a new table.
 const MERGE_RETRY: Duration = Duration::from_secs(30);
 /// A pause between two pieces of a reserve that nobody waits for.
 const TEND_PAUSE: Duration = Duration::from_millis(20);
+/// On a full disk, the node's wish to merge comes this soon after a flush.
+const WISH_PAUSE: Duration = Duration::from_millis(100);
 /// With nothing to do, a look at the queue is due after this; a job ends it sooner.
 const IDLE: Duration = Duration::from_secs(60);
 /// What a table takes besides its rows, at least.
@@ -115,6 +118,8 @@ struct Upkeep<'a> {
     tend_at: Instant,
     /// Until then the disk is for others.
     rest_until: Instant,
+    /// The last merge did not fit.
+    stuck: bool,
 }
 
 impl<'a> Upkeep<'a> {
@@ -134,6 +139,7 @@ impl<'a> Upkeep<'a> {
             merge_at: now,
             tend_at: now,
             rest_until: now,
+            stuck: false,
         }
     }
 
@@ -142,6 +148,7 @@ impl<'a> Upkeep<'a> {
             Job::Flush(job) => self.flushes.push_back(job),
             Job::Compact { oldest, dead } => {
                 self.compact = Some((oldest, dead));
+                self.stuck = false;
                 self.merge_at = self.merge_at.min(self.rest_until);
             }
             Job::Discard(tables) => drop(tables),
@@ -152,13 +159,14 @@ impl<'a> Upkeep<'a> {
     /// What there is to do, most urgent first, and when it may be done.
     ///
     /// The log comes after flushes, which free it without being lent anything. While it has room of
-    /// the reserve's, nothing is put back there.
+    /// the reserve's, or merges free some more, nothing is put back there.
     fn plan(&self) -> [Option<(Work, Instant)>; 4] {
         let flush = (!self.flushes.is_empty()).then_some((Work::Flush, self.flush_at));
         let blocked = self.log_needs > 0 && !self.log_has && self.flushes.is_empty();
         let lend = blocked.then_some((Work::Lend, self.flush_at));
         let merge = self.compact.is_some().then_some((Work::Merge, self.merge_at));
-        let tend = self.reserved != Reserved::Whole && !self.log_has;
+        let freeing = self.full && self.compact.is_some() && !self.stuck;
+        let tend = self.reserved != Reserved::Whole && !self.log_has && !freeing;
         [flush, lend, merge, tend.then_some((Work::Tend, self.tend_at))]
     }
 
@@ -195,7 +203,7 @@ impl<'a> Upkeep<'a> {
             self.flush_at = Instant::now() + FULL_PAUSE;
             return Ok(());
         }
-        self.tend_at = Instant::now();
+        self.tend_at = Instant::now() + WISH_PAUSE;
         written
     }
 
@@ -226,7 +234,7 @@ impl<'a> Upkeep<'a> {
         let took = started.elapsed();
         self.post.metrics.compactions.one();
         self.post.metrics.compaction.observe(took);
-        let fits = compacted != Err(TablesError::Full);
+        self.stuck = compacted == Err(TablesError::Full);
         let again = match compacted {
             Ok(compacted) => compacted.more,
             Err(TablesError::Full) => {
@@ -238,8 +246,8 @@ impl<'a> Upkeep<'a> {
         self.compact = again.then_some((oldest, dead));
         if self.full {
             let now = Instant::now();
-            self.rest_until = now + (took * MERGE_REST).max(FULL_PAUSE);
-            self.merge_at = if fits { self.rest_until } else { now + MERGE_RETRY };
+            self.rest_until = now + took.max(MERGE_PAUSE);
+            self.merge_at = if self.stuck { now + MERGE_RETRY } else { self.rest_until };
             self.tend_at = now;
         }
         Ok(())
