@@ -93,8 +93,8 @@ fn a_flipped_bit_stops_the_node_and_rebuild_brings_it_back() {
         let _ = resp::ask(others[(node + 1) % 3], &["UNDERPIN.STATUS", "HASH"]);
         cluster.ended(node).then_some(())
     });
-    let path = table.display().to_string();
-    let parts = [path.as_str(), "expected ", "saw ", "run \"underpin node rebuild\""];
+    let place = format!("{} at byte ", table.display());
+    let parts = [place.as_str(), "expected ", "saw ", "run \"underpin node rebuild\""];
     refused(cluster.end_of(node), &parts);
 
     let printed = cluster.bring_back(node, "rebuild");

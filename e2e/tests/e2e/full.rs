@@ -17,6 +17,8 @@ const DISK: &str = "size=96m";
 const SETTINGS: &str = "\n[log]\nsegment_bytes = \"10 MiB\"\nretention_bytes = \"1 MiB\"\n\
                         [storage]\nmemtable_bytes = \"4 MiB\"\nflush_log_bytes = \"4 MiB\"\n";
 const VALUE_BYTES: usize = 64 << 10;
+/// More than fit such a disk.
+const MOST_KEYS: usize = 1_600;
 /// Refused for so long, writes stay refused: nothing that goes on in the background makes room.
 const SETTLED: Duration = Duration::from_secs(3);
 /// What an operator finds to delete.
@@ -95,7 +97,7 @@ impl Small {
         let mut conn = self.conn(0);
         let mut refused: Option<Instant> = None;
         while refused.is_none_or(|since| since.elapsed() < SETTLED) {
-            assert!(keys < 4_000, "the disk does not fill");
+            assert!(keys < MOST_KEYS, "the disk does not fill");
             let reply = conn.call(&["SET", &key(keys), &value(keys)]).unwrap();
             match reply {
                 Reply::Simple(_) => (keys, refused) = (keys + 1, None),
