@@ -2,19 +2,22 @@
 //!
 //! `mono` is CLOCK_BOOTTIME: it runs on while the machine sleeps, so a leader that was suspended
 //! knows that its lease is over. `wall` is the system's time; a test may shift it and let it run
-//! fast or slow, to show that nothing safe rests on it.
+//! fast or slow, to show that nothing safe rests on it. A test may let `mono` drift too: by as much
+//! as leases allow for, nothing may break, and by far more, a test has to notice.
 
 use base::time::MILLISECOND;
 use base::{Mono, Time, Wall};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How a test bends the wall clock of one node.
+/// How a test bends the clocks of one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClockTest {
     /// Milliseconds ahead of (or, negative, behind) the system's time. Default 0.
     pub offset_ms: i64,
     /// Parts per million that it runs too fast. Default 0.
     pub rate_ppm: i64,
+    /// Parts per million that the monotonic clock runs too fast. Default 0.
+    pub mono_ppm: i64,
 }
 
 /// Reads both clocks.
@@ -25,7 +28,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The system's clocks, the wall clock bent by `test`.
+    /// The system's clocks, bent by `test`.
     pub fn new(test: ClockTest) -> Clock {
         Clock { test, started: mono() }
     }
@@ -33,7 +36,14 @@ impl Clock {
     /// The time now. Whoever handles bytes samples it after they arrived.
     pub fn now(&self) -> Time {
         let mono = mono();
-        Time { mono, wall: Wall(self.bend(mono, system_wall())) }
+        Time { mono: self.drift(mono), wall: Wall(self.bend(mono, system_wall())) }
+    }
+
+    /// What a monotonic clock shows that was right when the node started.
+    fn drift(&self, mono: Mono) -> Mono {
+        let drift =
+            i128::from(mono.since(self.started)) * i128::from(self.test.mono_ppm) / 1_000_000;
+        Mono((i128::from(mono.0) + drift) as u64)
     }
 
     fn bend(&self, mono: Mono, wall: u64) -> u64 {
@@ -86,7 +96,7 @@ mod tests {
     fn both_clocks_run_and_the_wall_clock_can_be_bent() {
         let (straight, ahead) = (
             Clock::new(ClockTest::default()),
-            Clock::new(ClockTest { offset_ms: 3_600_000, rate_ppm: 0 }),
+            Clock::new(ClockTest { offset_ms: 3_600_000, ..ClockTest::default() }),
         );
         let (first, second) = (straight.now(), ahead.now());
         assert!(second.mono >= first.mono);
@@ -96,8 +106,10 @@ mod tests {
 
     #[test]
     fn a_rate_adds_up_from_the_start() {
-        let clock = Clock { test: ClockTest { offset_ms: -1, rate_ppm: 500 }, started: Mono(0) };
+        let test = ClockTest { offset_ms: -1, rate_ppm: 500, mono_ppm: -250_000 };
+        let clock = Clock { test, started: Mono(0) };
         assert_eq!(clock.bend(Mono(2_000_000_000), 10_000_000), 10_000_000 - 1_000_000 + 1_000_000);
         assert_eq!(clock.bend(Mono(0), 0), 0, "no time before 1970");
+        assert_eq!(clock.drift(Mono(2_000_000_000)), Mono(1_500_000_000));
     }
 }

@@ -27,6 +27,9 @@ pub struct Args {
     /// For tests: the wall clock runs too fast by so many parts per million
     #[arg(long, hide = true, default_value_t = 0, allow_negative_numbers = true)]
     test_clock_rate_ppm: i64,
+    /// For tests: the monotonic clock runs too fast by so many parts per million
+    #[arg(long, hide = true, default_value_t = 0, allow_negative_numbers = true)]
+    test_clock_mono_ppm: i64,
 }
 
 /// Why the main thread wakes.
@@ -42,8 +45,11 @@ pub fn run(args: &Args) -> Done {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    let clock =
-        ClockTest { offset_ms: args.test_clock_offset_ms, rate_ppm: args.test_clock_rate_ppm };
+    let clock = ClockTest {
+        offset_ms: args.test_clock_offset_ms,
+        rate_ppm: args.test_clock_rate_ppm,
+        mono_ppm: args.test_clock_mono_ppm,
+    };
     let (events_in, events) = channel();
     signals::watch(events_in.clone(), Hangups::AsInherited, || Event::Signal)?;
     let local = local::start(setup(&config, clock)?)?;

@@ -39,6 +39,8 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("e2e", &[]),
     // The harness that starts and stops clusters is e2e's.
     ("bench", &["e2e"]),
+    // It sees processes, with the simulator's clients and judges.
+    ("chaos", &["base", "wire", "sim", "e2e"]),
 ];
 
 /// Checks every manifest.
