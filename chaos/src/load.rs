@@ -33,6 +33,11 @@ fn parts(kind: Kind, workload: Workload, nodes: usize) -> Vec<Part> {
             let work = register::Register::new(number, REGISTERS, VALUE_BYTES_MAX);
             parts.push((Box::new(work), None));
         }
+        // Others are stuck with a write where nothing can be written any more. Who only reads would
+        // see what a leader that was replaced, and does not know it, takes for new.
+        for node in 0..nodes {
+            parts.push((Box::new(register::Register::reader(REGISTERS)), Some(node)));
+        }
     }
     if workload.has(Workload::Counter) {
         for number in 0..4 {

@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 }
 
 fn full(options: &Options) -> Result<(), String> {
-    let outcomes = all(&options.cases(), options.jobs);
+    let outcomes = all(&options.cases(), options.jobs, options.keep);
     println!("{}", report::summary(&outcomes));
     let results = report::results(&outcomes, options.jobs);
     let path = place::target().join("chaos").join(format!("{}.json", options.kind.name()));
@@ -80,7 +80,7 @@ fn quick() -> Result<(), String> {
         seconds: 6,
         ..storm(3, 3)
     };
-    let outcomes = all(&[storm(1, 3), storm(2, 5), liar], 2);
+    let outcomes = all(&[storm(1, 3), storm(2, 5), liar], 2, false);
     let (liars, ours): (Vec<Outcome>, Vec<Outcome>) =
         outcomes.into_iter().partition(|outcome| outcome.case.kind == Kind::Redis);
     if let Some(outcome) = ours.iter().find(|outcome| !outcome.violations.is_empty()) {
@@ -93,7 +93,7 @@ fn quick() -> Result<(), String> {
 }
 
 /// Runs all, so many side by side, and tells of each when it is over.
-fn all(cases: &[Case], jobs: usize) -> Vec<Outcome> {
+fn all(cases: &[Case], jobs: usize, keep: bool) -> Vec<Outcome> {
     let waiting = Mutex::new(cases.iter());
     let done = Mutex::new(Vec::new());
     let (waiting, done_here) = (&waiting, &done);
@@ -101,7 +101,7 @@ fn all(cases: &[Case], jobs: usize) -> Vec<Outcome> {
         for slot in 0..jobs.min(cases.len()) {
             scope.spawn(move || {
                 while let Some(case) = next(waiting) {
-                    let outcome = run::run(case, slot);
+                    let outcome = run::run(case, slot, keep);
                     println!("{}", report::line(&outcome));
                     done_here.lock().expect("no run panics while it holds this").push(outcome);
                 }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A directed link between peers: packets from the one to the other.
 pub type Link = (usize, usize);
@@ -17,8 +18,12 @@ pub type Link = (usize, usize);
 #[derive(Debug)]
 pub struct Net {
     slot: usize,
+    /// In every name: the kernel takes its time to take away a namespace with what is in it.
+    serial: usize,
     nodes: usize,
 }
+
+static SERIALS: AtomicUsize = AtomicUsize::new(0);
 
 /// Packets from these peers are dropped as they come in.
 const TABLE: &str = "add table inet chaos\n\
@@ -27,14 +32,14 @@ const TABLE: &str = "add table inet chaos\n\
 impl Net {
     /// Makes namespaces and the clients' bridge, and without a relay the peers' bridge.
     pub fn make(slot: usize, nodes: usize, relayed: bool) -> Result<Net, String> {
-        let net = Net { slot, nodes };
-        net.clear();
-        let mut batch = format!("link add c{slot} type bridge\n");
-        let _ = writeln!(batch, "addr add 10.1.{slot}.254/24 dev c{slot}");
-        let _ = writeln!(batch, "link set c{slot} up");
+        let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
+        let net = Net { slot, serial, nodes };
+        let mut batch = format!("link add c{serial} type bridge\n");
+        let _ = writeln!(batch, "addr add 10.1.{slot}.254/24 dev c{serial}");
+        let _ = writeln!(batch, "link set c{serial} up");
         if !relayed {
-            let _ = writeln!(batch, "link add p{slot} type bridge");
-            let _ = writeln!(batch, "link set p{slot} up");
+            let _ = writeln!(batch, "link add p{serial} type bridge");
+            let _ = writeln!(batch, "link set p{serial} up");
         }
         let bridges: &[(&str, &str)] =
             if relayed { &[("c", "clients")] } else { &[("c", "clients"), ("p", "peers")] };
@@ -42,10 +47,10 @@ impl Net {
             let name = net.name(node);
             run(Command::new("ip").args(["netns", "add", &name]))?;
             for (bridge, inside) in bridges {
-                let outside = format!("{bridge}{slot}n{node}");
+                let outside = format!("{bridge}{serial}n{node}");
                 let _ =
                     writeln!(batch, "link add {outside} type veth peer name {inside} netns {name}");
-                let _ = writeln!(batch, "link set {outside} master {bridge}{slot} up");
+                let _ = writeln!(batch, "link set {outside} master {bridge}{serial} up");
             }
         }
         run_with(Command::new("ip").args(["-batch", "-"]), &batch)?;
@@ -80,7 +85,7 @@ impl Net {
 
     /// The name of a node's namespace.
     pub fn name(&self, node: usize) -> String {
-        format!("s{}n{node}", self.slot)
+        format!("s{}n{node}", self.serial)
     }
 
     /// A program in a node's namespace.
@@ -117,23 +122,18 @@ impl Net {
         }
         rules
     }
-
-    /// Takes away what is there of this network.
-    fn clear(&self) {
-        // What is not there need not be taken away.
-        for bridge in ["c", "p"] {
-            let _ =
-                run(Command::new("ip").args(["link", "del", &format!("{bridge}{}", self.slot)]));
-        }
-        for node in 0..self.nodes.max(5) {
-            let _ = run(Command::new("ip").args(["netns", "del", &self.name(node)]));
-        }
-    }
 }
 
 impl Drop for Net {
     fn drop(&mut self) {
-        self.clear();
+        // With a relay there is no bridge for peers; what is not there need not be taken away.
+        for bridge in ["c", "p"] {
+            let bridge = format!("{bridge}{}", self.serial);
+            let _ = run(Command::new("ip").args(["link", "del", &bridge]));
+        }
+        for node in 0..self.nodes {
+            let _ = run(Command::new("ip").args(["netns", "del", &self.name(node)]));
+        }
     }
 }
 
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn who_is_cut_off_drops_what_it_hears_of_the_other() {
-        let net = Net { slot: 3, nodes: 0 };
+        let net = Net { slot: 3, serial: 7, nodes: 0 };
         let cut = BTreeSet::from([(0, 1), (2, 1), (1, 2)]);
         assert_eq!(
             net.rules(1, &cut),

@@ -9,8 +9,8 @@ cargo xtask chaos [OPTIONS]
 Real servers in network namespaces, hurt on purpose, and judged by the simulator's checkers. Needs
 root, iproute2 and nftables.
 
-  --server NAME     underpin; etcd (only register) or redis (a primary and replicas that follow
-                    when they like, without a log: must be found out)   [underpin]
+  --server NAME     underpin; or etcd, or redis (a primary and replicas that follow when they
+                    like, without a log: must be found out), for the register   [underpin]
   --workload NAME   register counter bank session expiry scan, or all at once     [the matrix]
   --fault NAME      calm kill kill-all pause isolate halves one-way bridge ring delay loss clock
                     full storm; wrong-clocks, which breaks what leases rest on    [the matrix]
@@ -20,6 +20,7 @@ root, iproute2 and nftables.
   --jobs N          runs side by side                                   [2]
   --seed N          decides order and faults, not what threads do       [1]
   --record          keep the results in chaos/results.json and show them in docs/verification.md
+  --keep            keep logs, deeds and histories of runs without violations too
   --quick           what CI does: two short storms hold, and a store that loses writes is found
 ";
 
@@ -192,10 +193,8 @@ impl Kind {
         let clocks = fault.bends_clocks() || fault == Fault::WrongClocks;
         match self {
             Kind::Underpin => true,
-            Kind::Etcd => workload == Workload::Register && !clocks && fault != Fault::Full,
-            Kind::Redis => {
-                let known = matches!(workload, Workload::Register | Workload::Bank);
-                known && !clocks && fault != Fault::Full
+            Kind::Etcd | Kind::Redis => {
+                workload == Workload::Register && !clocks && fault != Fault::Full
             }
         }
     }
@@ -241,6 +240,8 @@ pub struct Options {
     pub seed: u64,
     /// Whether results are kept.
     pub record: bool,
+    /// Whether everything is kept of every run.
+    pub keep: bool,
     /// Only what CI does.
     pub quick: bool,
 }
@@ -257,6 +258,7 @@ impl Default for Options {
             jobs: 2,
             seed: 1,
             record: false,
+            keep: false,
             quick: false,
         }
     }
@@ -274,6 +276,7 @@ impl Options {
             let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
             match word.as_str() {
                 "--record" => options.record = true,
+                "--keep" => options.keep = true,
                 "--quick" => options.quick = true,
                 "--server" => {
                     let kinds = [Kind::Underpin, Kind::Etcd, Kind::Redis];

@@ -47,10 +47,10 @@ pub fn line(outcome: &Outcome) -> String {
             for one in all.iter().take(3) {
                 let _ = write!(line, "\n    {one}");
             }
-            if let Some(kept) = &outcome.kept {
-                let _ = write!(line, "\n    kept in {}", kept.display());
-            }
         }
+    }
+    if let Some(kept) = &outcome.kept {
+        let _ = write!(line, "\n    kept in {}", kept.display());
     }
     line
 }

@@ -50,8 +50,8 @@ pub struct Outcome {
     pub kept: Option<PathBuf>,
 }
 
-/// Runs a case in a network of its own.
-pub fn run(case: Case, slot: usize) -> Outcome {
+/// Runs a case in a network of its own. Files of a run without violations go, unless told to stay.
+pub fn run(case: Case, slot: usize, keep: bool) -> Outcome {
     let folder = place::target().join("chaos").join(format!(
         "{}-{}-{}-{}-{}",
         case.number,
@@ -77,13 +77,12 @@ pub fn run(case: Case, slot: usize) -> Outcome {
     if let Err(error) = carry_out(&mut outcome, slot, &folder, &mut story) {
         outcome.violations.push(error);
     }
-    match outcome.violations.is_empty() {
-        true => drop(fs::remove_dir_all(&folder)),
-        false => {
-            let text = format!("{case:?}\n\n{}\n\n{story}", outcome.violations.join("\n"));
-            let _ = fs::write(folder.join("story.txt"), text);
-            outcome.kept = Some(folder);
-        }
+    if outcome.violations.is_empty() && !keep {
+        let _ = fs::remove_dir_all(&folder);
+    } else {
+        let text = format!("{case:?}\n\n{}\n\n{story}", outcome.violations.join("\n"));
+        let _ = fs::write(folder.join("story.txt"), text);
+        outcome.kept = Some(folder);
     }
     outcome
 }
@@ -139,9 +138,7 @@ fn carry_out(
     let verdict = judge::judge(&mut seen.histories, &facts);
     outcome.violations.extend(verdict.violations);
     (outcome.judged, outcome.unjudged) = (verdict.judged, verdict.unjudged);
-    if !outcome.violations.is_empty() {
-        let _ = writeln!(story, "{}\n\n{:#?}", deeds.join("\n"), seen.histories);
-    }
+    let _ = writeln!(story, "{}\n\n{:#?}", deeds.join("\n"), seen.histories);
     drop(servers);
     outcome.packets = relay.map(Relay::end).unwrap_or_default();
     Ok(())

@@ -12,6 +12,8 @@ pub struct Register {
     number: u64,
     keys: u64,
     value_bytes_max: u64,
+    /// It never waits for a write, so that it goes on where only reads are answered.
+    reads_only: bool,
     used: u64,
     under_way: Option<(u64, Asked, u64)>,
     /// A version that was just read, to be compared with.
@@ -36,12 +38,18 @@ impl Register {
             number,
             keys,
             value_bytes_max,
+            reads_only: false,
             used: 0,
             under_way: None,
             version: None,
             seen: BTreeMap::new(),
             wrong: None,
         }
+    }
+
+    /// A client of so many registers that only reads.
+    pub fn reader(keys: u64) -> Register {
+        Register { reads_only: true, ..Register::new(0, keys, 1) }
     }
 
     fn fresh(&mut self) -> u64 {
@@ -58,6 +66,7 @@ impl Register {
         }
         let key = random.below(self.keys);
         match random.below(20) {
+            _ if self.reads_only => (key, Asked::Get, command(&["GET", &name(key)])),
             0..8 => (key, Asked::Get, command(&["GET", &name(key)])),
             8..12 => (key, Asked::GetVersion, command(&["UNDERPIN.GET", &name(key)])),
             12 => (key, Asked::Delete, command(&["DEL", &name(key)])),
