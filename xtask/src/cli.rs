@@ -1,7 +1,7 @@
 //! The commands, their help, and what each runs.
 
 use crate::steps::{Steps, has_nextest, tests};
-use crate::{cargo, e2e, fuzz, root, target, tidy, zoo};
+use crate::{cargo, chaos, e2e, fuzz, root, target, tidy, zoo};
 use std::process::{Command, ExitCode};
 
 /// What `cargo xtask` and `cargo xtask help` print.
@@ -10,8 +10,8 @@ cargo xtask COMMAND
 
   check            format, lints, tidy rules, and every test that needs no server. Changes nothing
   fix              format, and rewrite the expected outputs of script tests: read the diff
-  ci               check, then 1,000 simulated clusters, a few bugs of the zoo, and the end-to-end
-                   tests: what .ci/run runs
+  ci               check, then 1,000 simulated clusters, a few bugs of the zoo, two short storms
+                   over real servers, and the end-to-end tests: what .ci/run runs
   tidy             only the repository's own rules: arrows between crates, map, status, leftovers
   sizes            lines by crate, and the long files
   sim ARGS…        the simulator; `cargo xtask sim --help` for its own options
@@ -20,6 +20,8 @@ cargo xtask COMMAND
   e2e [FILTER]     only the end-to-end tests, or those whose names contain FILTER
   chaos-kill       the end-to-end tests that kill servers, with the full count: leader killed 20
                    times, stopped 10 times, everything killed 10 times
+  chaos ARGS…      real servers in network namespaces, hurt on purpose, and judged by the
+                   simulator's checkers; `cargo xtask chaos --help` for its own options
   crash            crash images: every history of up to three operations on log and tables, cut off
                    at every sync, recovered and compared with a model; --images N for how many
   fuzz TARGET ARGS… a parser's body under libFuzzer, with its options (-runs=N); needs a nightly
@@ -31,7 +33,8 @@ cargo xtask COMMAND
   help             this
 
 ci and e2e install redis-server and python3-venv with apt-get when they are missing and they may,
-and redis-py into a virtual environment below target/.
+and redis-py into a virtual environment below target/; ci and chaos install nftables and iproute2,
+and chaos the servers that it is told to compare with.
 ";
 
 /// Runs what the words of a command line ask for.
@@ -59,6 +62,7 @@ pub fn run(words: &[String]) -> ExitCode {
         ["zoo", ref rest @ ..] => zoo::run(rest),
         ["e2e"] => end_to_end("", &[]),
         ["e2e", filter] => end_to_end(filter, &[]),
+        ["chaos", ref rest @ ..] => chaos::run(rest),
         ["chaos-kill"] => end_to_end("kill::", e2e::FULL_COUNTS),
         ["crash"] => crash("200000"),
         ["crash", "--images", images] => crash(images),
@@ -118,6 +122,7 @@ fn ci() -> ExitCode {
         steps.run("simulation", sim.args(["--seeds", "1000"]).current_dir(root()));
     }
     steps.run_own("zoo", zoo::quick);
+    steps.run_own("chaos", chaos::quick);
     if crate_exists("underpin", "src/main.rs") {
         match e2e::prepare() {
             Ok(strangers) => {

@@ -35,9 +35,7 @@ impl Strangers {
 
 /// Finds or installs everything, or says what is missing and how to get it.
 pub fn prepare() -> Result<Strangers, String> {
-    if !works("redis-server", &["--version"]) {
-        install("redis-server")?;
-    }
+    need("redis-server", &["--version"], "redis-server")?;
     Ok(Strangers {
         underpin: target().join("debug/underpin"),
         redis_server: "redis-server".into(),
@@ -64,6 +62,11 @@ fn python() -> Result<PathBuf, String> {
     } else {
         Err(format!("cannot install {REDIS_PY} into {}; is PyPI reachable?", folder.display()))
     }
+}
+
+/// Installs the package of a program that is not there.
+pub fn need(program: &str, words: &[&str], package: &str) -> Result<(), String> {
+    if works(program, words) { Ok(()) } else { install(package) }
 }
 
 /// Installs a Debian package, where that is possible.

@@ -8,6 +8,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod chaos;
 pub mod cli;
 pub mod e2e;
 pub mod fuzz;

@@ -21,6 +21,7 @@ const PARTS: &[&str] = &[
     "xtask",
     "e2e",
     "bench",
+    "chaos",
     "models",
     "campaign",
     "fuzz/bodies",
