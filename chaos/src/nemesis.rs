@@ -75,7 +75,16 @@ impl<'a, 'b> Nemesis<'a, 'b> {
             let left = until.saturating_duration_since(Instant::now());
             let (low, high) = HOLD_MS;
             let hold = Duration::from_millis(self.random.between(low, high)).min(left);
+            // In a storm, often bad weather besides.
+            let besides = self.case.fault == Fault::Storm && self.random.chance(1, 2);
+            if besides {
+                let weather = if self.random.chance(1, 2) { Fault::Delay } else { Fault::Loss };
+                self.weather(weather);
+            }
             self.strike(fault, hold)?;
+            if besides {
+                self.fair();
+            }
             self.servers.notice_deaths();
         }
     }
