@@ -18,6 +18,7 @@
 //! beat 1 2                  r1's node asks r2's for support once
 //! tick 1                    r1's deadline counts as come if it has
 //! cut 1 2 / heal            a link that loses everything, both ways / all links again
+//! mute 1 2                  nothing that r1 says reaches r2
 //! transfer 1 2              r1 hands over to r2
 //! change 1 +4 ^4 -1 v2      add, promote, remove, demote
 //! compact 1 5               r1's state is durable up to 5
@@ -142,6 +143,7 @@ impl Story {
                 let (a, b) = (number(1).unwrap(), number(2).unwrap());
                 self.cut.extend([(a, b), (b, a)]);
             }
+            "mute" => drop(self.cut.insert((number(1).unwrap(), number(2).unwrap()))),
             "heal" => self.cut.clear(),
             "transfer" => self.transfer(number(1).unwrap(), number(2).map(ReplicaId)),
             "change" => self.change(number(1).unwrap(), &words[2..]),
@@ -357,6 +359,9 @@ impl Story {
         let mut effects = Vec::new();
         let input = liveness::Input::Message { from: NodeId(a), message: heartbeat };
         self.server(b).liveness.step(theirs, input, &mut effects);
+        if self.cut.contains(&(b, a)) {
+            return;
+        }
         for liveness::Effect::Send { message, .. } in effects {
             let input = liveness::Input::Message { from: NodeId(b), message };
             self.server(a).liveness.step(now, input, &mut Vec::new());

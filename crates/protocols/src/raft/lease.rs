@@ -19,11 +19,13 @@
 //!
 //! Stepping down needs the release: a node that lives keeps its support alive for all its shards,
 //! also for the one whose leader is gone, whose followers would wait for ever. So it is repeated
-//! until acknowledged, or moot.
+//! until acknowledged, or moot. A leader that is deaf steps down because it hears of no support; its
+//! heartbeats may still be heard, and its followers be bound. So they are told as well, ever more
+//! rarely, since most who are silent are down.
 
 use super::message::Body;
 use super::quorum::reached;
-use super::{Context, Leader, Raft, State, earliest};
+use super::{Context, Leader, Options, Raft, State, earliest};
 use crate::liveness::SupportEpoch;
 use base::{Mono, NodeId, ReplicaId, Term};
 
@@ -54,6 +56,20 @@ pub struct Releasing {
     node: NodeId,
     led: Term,
     sent_at: Option<Mono>,
+    /// How often it was told while its node was silent, as far as that matters.
+    unheard: u32,
+}
+
+/// Told in silence, it waits no longer than this many doublings of an election timeout: 20 s.
+const SILENT_DOUBLINGS: u32 = 6;
+
+impl Releasing {
+    fn due(&self, ctx: Context, options: &Options) -> Mono {
+        let Some(sent_at) = self.sent_at else { return ctx.now.mono };
+        let heard = ctx.liveness.supported_by(self.node, ctx.now.mono).is_some();
+        let pause = if heard { options.resend_ns } else { options.election_ns_max << self.unheard };
+        Mono(sent_at.0 + pause)
+    }
 }
 
 impl Raft {
@@ -196,21 +212,28 @@ impl Raft {
         self.releasing = leader
             .progress
             .iter()
-            .map(|(id, progress)| (*id, Releasing { node: progress.node, led, sent_at: None }))
+            .map(|(id, progress)| {
+                let releasing = Releasing { node: progress.node, led, sent_at: None, unheard: 0 };
+                (*id, releasing)
+            })
             .collect();
     }
 
-    /// Tells them, and again until they answer. A node that does not support ours has no replica
-    /// that is bound to us.
+    /// Tells them, and again until they answer.
     pub(super) fn release(&mut self, ctx: Context) {
-        let (now, resend_ns) = (ctx.now.mono, self.options.resend_ns);
+        let now = ctx.now.mono;
         let mut told = Vec::new();
         for (id, releasing) in &mut self.releasing {
-            let supported = ctx.liveness.supported_by(releasing.node, now).is_some();
-            if supported && releasing.sent_at.is_none_or(|at| now.since(at) >= resend_ns) {
-                releasing.sent_at = Some(now);
-                told.push((*id, releasing.led));
+            if releasing.due(ctx, &self.options) > now {
+                continue;
             }
+            if ctx.liveness.supported_by(releasing.node, now).is_some() {
+                releasing.unheard = 0;
+            } else if releasing.sent_at.is_some() {
+                releasing.unheard = (releasing.unheard + 1).min(SILENT_DOUBLINGS);
+            }
+            releasing.sent_at = Some(now);
+            told.push((*id, releasing.led));
         }
         for (to, led) in told {
             self.send(to, Body::Release { led });
@@ -218,14 +241,7 @@ impl Raft {
     }
 
     pub(super) fn release_deadline(&self, ctx: Context) -> Option<Mono> {
-        let now = ctx.now.mono;
-        let supported =
-            |releasing: &&Releasing| ctx.liveness.supported_by(releasing.node, now).is_some();
-        let due = |releasing: &Releasing| match releasing.sent_at {
-            Some(at) => Mono(at.0 + self.options.resend_ns),
-            None => now,
-        };
-        self.releasing.values().filter(supported).map(due).min()
+        self.releasing.values().map(|releasing| releasing.due(ctx, &self.options)).min()
     }
 
     /// A former leader lets us go.
