@@ -66,6 +66,8 @@ pub struct Phase {
     pub bound_ms: u64,
     /// Memtables written out meanwhile, and pieces of merging done.
     pub flushes: (u64, u64),
+    /// What nodes said of turns that took long.
+    pub told: Vec<String>,
 }
 
 /// What it came to.
@@ -115,6 +117,7 @@ fn phase(servers: &Servers, name: &'static str, bound_ms: u64, work: impl FnOnce
         let of = |node| Metrics::of(servers.http(node)).expect("metrics");
         (0..NODES).map(of).collect()
     };
+    let told_before: Vec<usize> = told(servers).iter().map(Vec::len).collect();
     let before = look();
     let started = Instant::now();
     work();
@@ -126,7 +129,24 @@ fn phase(servers: &Servers, name: &'static str, bound_ms: u64, work: impl FnOnce
     };
     let flushes = (more("underpin_flushes_total"), more("underpin_compactions_total"));
     let turns = Turns::between(&before, &after);
-    Phase { name, took, turns, bound_ms, flushes }
+    let told = told(servers).into_iter().zip(told_before);
+    let told = told.flat_map(|(lines, before)| lines.into_iter().skip(before)).collect();
+    Phase { name, took, turns, bound_ms, flushes, told }
+}
+
+/// Whether a line tells of such a turn; those that were long on the wall only are not for us.
+fn is_long(line: &str) -> bool {
+    let cpu_ms = || line.split("cpu_ms=").nth(1)?.split(' ').next()?.parse::<u64>().ok();
+    line.contains("a turn took long") && cpu_ms().is_some_and(|ms| ms >= FLUSHING_MS)
+}
+
+/// What each node has said of turns that took long by the processor's time.
+fn told(servers: &Servers) -> Vec<Vec<String>> {
+    let of = |node| {
+        let log = servers.process(node).map(|process| process.log()).unwrap_or_default();
+        log.lines().filter(|line| is_long(line)).map(str::to_owned).collect()
+    };
+    (0..NODES).map(of).collect()
 }
 
 // ---- writes ------------------------------------------------------------------------------------
@@ -371,6 +391,14 @@ impl fmt::Display for Report {
                 phase.turns.wall,
                 phase.bound_ms,
             )?;
+        }
+        for phase in self.phases.iter().filter(|phase| !phase.told.is_empty()) {
+            writeln!(
+                f,
+                "\nlong turns in {}, as nodes told of them (one a second at most):",
+                phase.name
+            )?;
+            phase.told.iter().try_for_each(|line| writeln!(f, "{line}"))?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use crate::effect::{Effect, Fetch, FetchId, Room};
 use crate::options::Options;
 use crate::outbox::Outbox;
 use crate::peer::Message;
+use crate::work::Work;
 use base::{Bytes, ConnId, Failure, Index, NodeId, ReplicaId, ShardId, Time};
 use protocols::liveness::Liveness;
 use protocols::raft;
@@ -78,6 +79,10 @@ pub(crate) struct Core {
     pub fetches: BTreeMap<FetchId, Asked>,
     pub fetch_next: u64,
     pub room: Room,
+    /// What was done since the driver last asked.
+    pub work: Work,
+    /// Percent of its usual work that a turn may do.
+    pub share: usize,
     pub stopping: bool,
 }
 
@@ -107,6 +112,11 @@ impl Core {
         if origin != Origin::Own {
             self.replies.push((origin, false, result));
         }
+    }
+
+    /// So much of a turn's usual work as may be done now.
+    pub fn share_of(&self, usual: usize) -> usize {
+        (usual * self.share / 100).max(1)
     }
 
     /// Whether memtables wait for their flush in such a number that nothing more may go into them.

@@ -71,6 +71,7 @@ impl Node {
         self.core.engine.write(rows);
         let Some(job) = self.core.engine.freeze() else { return };
         let id = job.id;
+        self.core.work.frozen += 1;
         let applied = self.shards.iter().map(|(id, shard)| (*id, shard.applied())).collect();
         // What this turn has gathered for the log goes out with the next ticket.
         let gathered = !self.core.records.is_empty() || !self.core.owed.is_empty();
@@ -104,7 +105,9 @@ impl Node {
             let Some(shard) = self.shards.get_mut(&shard) else { continue };
             shard.flushed = shard.flushed.max(applied);
             let to = shard.flushed;
+            let before = shard.raft.log_bytes();
             shard.drive(&mut self.core, |raft, _, effects| raft.compact(to, effects));
+            self.core.work.dropped += before - shard.raft.log_bytes();
         }
         self.installs_flushed(flushed.installing);
         let oldest = self.core.engine.oldest_generation();

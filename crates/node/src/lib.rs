@@ -30,6 +30,7 @@ mod scan;
 mod shard;
 mod snapshot;
 mod status;
+mod work;
 
 pub use effect::{Boot, Effect, Fetch, FetchId, Fetched, Input, Room};
 pub use node::{KV, META, Node};
@@ -38,3 +39,4 @@ pub use peer::{describe_message, rewrite_message};
 pub use snapshot::rewrite_chunk;
 pub use status::{Observed, ReadCounts};
 pub use storage::directory::Identity;
+pub use work::Work;

@@ -13,6 +13,7 @@ use crate::room::{Rooms, grows};
 use crate::scan::{Found, Scans};
 use crate::shard::{Read, Shard, Waiter};
 use crate::snapshot::{ChunkMessage, Snapshots};
+use crate::work::Work;
 use base::log::LogStart;
 use base::{Bytes, ClusterId, Failure, Incarnation, Index, Membership, Mono, NodeId, NotDone};
 use base::{Random, ReplicaId, ShardId, Time};
@@ -95,6 +96,8 @@ impl Node {
             fetches: BTreeMap::new(),
             fetch_next: 0,
             room: Room::Ample,
+            work: Work::default(),
+            share: 100,
             stopping: false,
             options,
         };
@@ -338,6 +341,17 @@ impl Node {
         self.core.outbox.handed_over();
     }
 
+    /// How much turns do from now on, in percent of what [`Options`] say, which suits a machine of
+    /// today that is not busy otherwise. A driver that has a clock knows better.
+    pub fn set_share(&mut self, percent: usize) {
+        self.core.share = percent.clamp(1, 100);
+    }
+
+    /// What was done since this was last asked.
+    pub fn take_work(&mut self) -> Work {
+        std::mem::take(&mut self.core.work)
+    }
+
     fn tick(&mut self) {
         let mut sends = Vec::new();
         let now = self.core.now;
@@ -373,6 +387,7 @@ impl Node {
     // ---- peers -------------------------------------------------------------------------------
 
     fn message(&mut self, from: NodeId, message: Message) {
+        self.core.work.messages += 1;
         match message {
             Message::Liveness(message) => {
                 let mut sends = Vec::new();
@@ -548,14 +563,16 @@ impl Node {
     }
 
     fn take_requests(&mut self) {
-        let mut budget = self.core.options.turn_requests;
+        let mut budget = self.core.share_of(self.core.options.turn_requests);
         let mut taken = std::mem::take(&mut self.taken);
         while budget > 0 && self.clients.take(budget.min(16), &mut taken) > 0 {
+            self.core.work.requests += taken.len();
             for request in taken.drain(..) {
                 budget = budget.saturating_sub(cost(&request.call));
                 self.dispatch(request);
             }
         }
+        self.core.work.full |= budget == 0;
         self.taken = taken;
     }
 
@@ -625,6 +642,7 @@ impl Node {
     }
 
     fn forwarded(&mut self, from: NodeId, id: ShardId, term: base::Term, request: Forwarded) {
+        self.core.work.forwarded += 1;
         let origin = Origin::Peer(from, request.conn, request.seq);
         let open = self
             .shards
@@ -732,7 +750,7 @@ impl Node {
 
     fn run_scans(&mut self) {
         let mut found = Vec::new();
-        let budget = self.core.options.turn_rows;
+        let budget = self.core.share_of(self.core.options.turn_rows);
         self.scans.run(&mut self.core, budget, &mut found);
         for found in found {
             self.found(found);
@@ -775,12 +793,13 @@ impl Node {
     }
 
     fn run_shards(&mut self) {
-        let budget = self.core.options.turn_commands;
+        let budget = self.core.share_of(self.core.options.turn_commands);
         for shard in self.shards.values_mut() {
             shard.flush_proposals(&mut self.core);
             shard.start_waiters(&mut self.core);
             shard.flush(&mut self.core);
-            shard.apply(&mut self.core, budget);
+            let left = shard.apply(&mut self.core, budget);
+            self.core.work.full |= left == 0;
             shard.run_waiting(&mut self.core);
             for (origin, request) in std::mem::take(&mut shard.walks) {
                 self.scans.walk(&mut self.core, &shard.descriptor, origin, request);
@@ -812,6 +831,7 @@ impl Node {
 
     fn deliver_replies(&mut self) {
         let mut replies = std::mem::take(&mut self.core.replies);
+        self.core.work.answers += replies.len();
         for (origin, more, result) in replies.drain(..) {
             self.answer_client(origin, more, result);
         }

@@ -182,6 +182,7 @@ impl Scans {
             let scan = self.scans.get_mut(&id).expect("a ready scan exists");
             let (visited, next) = scan.go_on(core, id, out);
             budget = budget.saturating_sub(visited.max(1));
+            core.work.rows += visited;
             match next {
                 Next::Again => self.ready.push_back(id),
                 Next::Wait => {}

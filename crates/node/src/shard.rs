@@ -571,7 +571,11 @@ impl Shard {
             }
             for (at, entry) in entries.iter().enumerate() {
                 match self.apply_entry(core, entry) {
-                    Ok(cost) => budget = budget.saturating_sub(cost.max(1)),
+                    Ok(cost) => {
+                        core.work.entries += 1;
+                        core.work.applied += cost;
+                        budget = budget.saturating_sub(cost.max(1));
+                    }
                     Err(mut missing) => {
                         self.blocked = true;
                         self.missing_ahead(core, &entries[at + 1..], &mut missing);
@@ -645,7 +649,9 @@ impl Shard {
         for (position, command) in commands.iter().enumerate() {
             let stamp = Stamp(entry.stamp.0 - (count - 1 - position as u64));
             let reply = self.machine.apply(stamp, command, &loaded, &mut changes);
-            loaded.note(&changes);
+            if position + 1 < commands.len() {
+                loaded.note(&changes);
+            }
             self.write(core, &mut changes);
             if let Command::HashMark = command {
                 let view = core.engine.open_view();

@@ -43,6 +43,7 @@ mod conns;
 mod links;
 mod pace;
 mod seldom;
+mod tally;
 
 use crate::clock::Clock;
 use crate::cluster::{Command, LinkStatus};
@@ -56,7 +57,7 @@ use conns::Conn;
 use links::{Incoming, Link};
 use node::api::{FromConn, Gateway, Status};
 use node::{Effect, Input, Node, Room};
-use pace::{Pace, some};
+use pace::{Pace, Share, some};
 use seldom::Seldom;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,14 +65,13 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::Context;
 use std::time::{Duration, Instant};
+use tally::{Part, Tally};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use wire::peer::{LinkKind, Secret};
 
 /// Bytes that one read takes at most.
 const READ_BYTES: usize = 64 << 10;
-/// A turn that takes longer than this is told of in the log.
-const TURN_SLOW: Duration = Duration::from_millis(100);
 /// How often stalled connections are looked for.
 const SWEEP: Duration = Duration::from_millis(500);
 
@@ -146,6 +146,8 @@ struct Core {
     strangers: Seldom,
     /// Messages that could not be read.
     unreadable: Seldom,
+    tally: Tally,
+    share: Share,
     scratch: Box<[u8]>,
     /// Shards led from here, with the term, as last looked at.
     led: BTreeSet<(ShardId, Term)>,
@@ -180,6 +182,8 @@ async fn drive(setup: Setup) -> Exit {
         handshakes: 0,
         strangers: Seldom::default(),
         unreadable: Seldom::default(),
+        tally: Tally::default(),
+        share: Share::default(),
         scratch: vec![0; READ_BYTES].into_boxed_slice(),
         led: BTreeSet::new(),
         exit: None,
@@ -221,7 +225,7 @@ async fn turns(
 ) -> Exit {
     let mut stop_by: Option<Instant> = None;
     let mut swept = Instant::now();
-    shared.pace.turn_over(); // What it took to get here was no turn.
+    shared.core.borrow_mut().tally.start(); // What it took to get here was no turn.
     loop {
         while let Ok(report) = reports.try_recv() {
             shared.reported(report);
@@ -280,23 +284,27 @@ impl Shared {
         let (started, now) = (Instant::now(), self.now());
         let due = core.node.deadline().is_some_and(|deadline| deadline <= now.mono);
         let busy = due || !core.inputs.is_empty();
+        core.tally.over(Part::Sockets);
         if busy {
             core.step(now, due);
             core.node.turn(now, &mut core.effects);
+            core.tally.over(Part::Node);
             self.carry_out(core, now);
+            core.tally.over(Part::Effects);
         }
         self.settle(core, now);
-        let (cpu, sockets) = self.pace.turn_over();
+        let sockets = self.pace.turn_over();
+        core.tally.over(Part::Answers);
+        let wall = if busy { started.elapsed() } else { Duration::ZERO };
+        let work = core.node.take_work();
+        let full = work.full;
+        let cpu = core.tally.turn_over(self.world.node, wall, work);
         if busy || sockets {
             self.world.metrics.turn_cpu.observe(cpu);
         }
         if busy {
-            let took = started.elapsed();
-            self.world.metrics.turn.observe(took);
-            if took > TURN_SLOW {
-                let (ms, cpu_ms) = (took.as_millis() as u64, cpu.as_millis() as u64);
-                tracing::warn!(node = %self.world.node, ms, cpu_ms, "a turn took long");
-            }
+            self.world.metrics.turn.observe(wall);
+            core.node.set_share(core.share.after(cpu, full));
         }
     }
 
@@ -333,6 +341,7 @@ impl Shared {
     /// Sends out what the turn gathered: a write per link, a write per connection.
     fn settle(&self, core: &mut Core, now: Time) {
         self.flush_links(core);
+        core.tally.over(Part::Links);
         loop {
             let touched = core.gateway.touched();
             if touched.is_empty() {
@@ -429,19 +438,22 @@ impl Inputs {
 impl Core {
     /// Consensus first, clients last; what there is no time for is left for the next turn.
     fn step(&mut self, now: Time, due: bool) {
-        let Core { inputs, node, effects, .. } = self;
+        let Core { inputs, node, effects, tally, .. } = self;
         for input in inputs.own.drain(..) {
             node.step(now, input, effects);
         }
         if due {
             node.step(now, Input::Tick, effects);
         }
+        tally.over(Part::Own);
         let peers = Instant::now() + pace::PEERS;
         for queue in [&mut inputs.normal, &mut inputs.bulk] {
             some(queue, peers, |(from, body)| node.step(now, Input::Peer(from, body), effects));
         }
+        tally.over(Part::Peers);
         let clients = Instant::now() + pace::CLIENTS;
         some(&mut inputs.clients, clients, |from| node.step(now, Input::Client(from), effects));
+        tally.over(Part::Clients);
     }
 
     fn count_elections(&mut self, status: &Status, metrics: &Metrics) {

@@ -4,8 +4,13 @@
 //! processor meanwhile the turn is over early, which does no harm. What turns are judged by is the
 //! processor's time, from the end of one turn to the end of the next, so that what sockets brought
 //! in between counts too.
+//!
+//! The node counts its work instead of timing it, since it knows no clock. What a count costs depends
+//! on the machine and on who else uses it: the same 512 commands take 1 ms of a processor by itself,
+//! and 4 ms of one whose caches four others sweep. So the node is told how much of its usual work a
+//! turn may do ([`Share`]): less after a turn that took long, more after one that did not although it
+//! was full.
 
-use crate::clock::thread_cpu;
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -17,6 +22,35 @@ pub(super) const PEERS: Duration = Duration::from_millis(1);
 /// For what clients want, as far as it is only put in line.
 pub(super) const CLIENTS: Duration = Duration::from_micros(500);
 
+/// A turn that takes longer than this of the processor's time has too much to do.
+const TOO_LONG: Duration = Duration::from_micros(2_500);
+/// A full turn that takes less could do more.
+const SHORT: Duration = Duration::from_micros(1_500);
+/// The smallest share, in percent: below it a turn is little but its own overhead.
+const SHARE_MIN: usize = 10;
+
+/// How much of its usual work the node may do in a turn, in percent.
+#[derive(Debug)]
+pub(super) struct Share(usize);
+
+impl Default for Share {
+    fn default() -> Share {
+        Share(100)
+    }
+}
+
+impl Share {
+    /// A turn took so long, and was full or not. Returns the share of the next one.
+    pub fn after(&mut self, cpu: Duration, full: bool) -> usize {
+        if cpu > TOO_LONG {
+            self.0 = (self.0 * 3 / 4).max(SHARE_MIN);
+        } else if full && cpu < SHORT {
+            self.0 = (self.0 + 5).min(100);
+        }
+        self.0
+    }
+}
+
 /// The time between turns.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
@@ -24,8 +58,6 @@ pub(super) struct Pace {
     since: Cell<Option<Instant>>,
     /// Sockets that wait until the next turn is over.
     waiting: RefCell<Vec<Waker>>,
-    /// The thread's processor time at the end of the last turn.
-    spent: Cell<Duration>,
 }
 
 impl Pace {
@@ -45,13 +77,11 @@ impl Pace {
         }
     }
 
-    /// A turn is over: the sockets have theirs. Returns the processor time since the last one, and
-    /// whether sockets had some of it.
-    pub fn turn_over(&self) -> (Duration, bool) {
+    /// A turn is over: the sockets have theirs. Returns whether they were worked on before it.
+    pub fn turn_over(&self) -> bool {
         let sockets = self.since.take().is_some();
         self.waiting.borrow_mut().drain(..).for_each(Waker::wake);
-        let spent = thread_cpu();
-        (spent.saturating_sub(self.spent.replace(spent)), sockets)
+        sockets
     }
 }
 
@@ -93,6 +123,23 @@ mod tests {
     }
 
     #[test]
+    fn a_node_whose_turns_take_long_gets_less_to_do_until_they_are_short_again() {
+        let (long, short) = (Duration::from_millis(4), Duration::from_millis(1));
+        let mut share = Share::default();
+        assert_eq!((share.after(short, true), share.after(long, true)), (100, 75));
+        assert_eq!(share.after(short, false), 75, "it had nothing more to do");
+        assert_eq!(share.after(Duration::from_millis(2), true), 75, "as long as it should be");
+        for _ in 0..20 {
+            share.after(long, true);
+        }
+        assert_eq!(share.after(long, true), SHARE_MIN);
+        for _ in 0..20 {
+            share.after(short, true);
+        }
+        assert_eq!(share.after(short, true), 100);
+    }
+
+    #[test]
     fn sockets_that_used_up_their_time_wait_for_the_turn() {
         let (pace, woken) = (Pace::default(), Arc::new(Woken::default()));
         let waker = Waker::from(Arc::clone(&woken));
@@ -103,9 +150,9 @@ mod tests {
         std::thread::sleep(SOCKETS);
         assert!(!pace.go_on(&cx));
         assert_eq!(woken.0.load(Ordering::Relaxed), 0);
-        assert!(pace.turn_over().1, "sockets were worked on");
+        assert!(pace.turn_over(), "sockets were worked on");
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
         assert!(pace.go_on(&cx));
-        assert!(!pace.turn_over().1);
+        assert!(!pace.turn_over());
     }
 }
