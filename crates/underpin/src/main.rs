@@ -12,6 +12,7 @@ mod init;
 mod kv;
 mod local;
 mod logs;
+mod memory;
 mod node_command;
 mod report;
 mod server;
@@ -19,12 +20,6 @@ mod signals;
 mod status;
 mod table;
 mod terminal;
-
-/// Rows are allocated on a node's thread and freed on a helper's, a hundred thousand at a time. The
-/// system's allocator (glibc's) puts those in order in one go, tens of milliseconds of a turn; this
-/// one does it page by page.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
     // A huge page is cleared whole when it is first touched, 2 MiB in the middle of a turn. A system

@@ -6,6 +6,7 @@ use crate::config_command::From;
 use crate::descriptors;
 use crate::local::{self, Setup, Tuning};
 use crate::logs::Tape;
+use crate::memory;
 use crate::report::{Exit, Failed};
 use crate::signals::{self, Hangups};
 use runtime::{Bind, ClockTest, Exit as End};
@@ -50,6 +51,7 @@ pub fn run(args: &Args) -> Done {
         rate_ppm: args.test_clock_rate_ppm,
         mono_ppm: args.test_clock_mono_ppm,
     };
+    memory::look_after()?;
     let (events_in, events) = channel();
     signals::watch(events_in.clone(), Hangups::AsInherited, || Event::Signal)?;
     let local = local::start(setup(&config, clock)?)?;

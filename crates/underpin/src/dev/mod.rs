@@ -14,6 +14,7 @@ mod ports;
 
 use crate::cli::Done;
 use crate::logs::Tape;
+use crate::memory;
 use crate::report::{put, say};
 use crate::signals::{self, Hangups};
 use card::KEYS;
@@ -69,6 +70,7 @@ pub fn run(args: &Args) -> Done {
     // On a terminal logs wait for `l`; anywhere else they are all that anyone will see.
     let tape = Tape::new(!keys_wanted && !args.json);
     tape.install(args.log);
+    memory::look_after()?;
     let (events_in, events) = channel();
     // Without a terminal whoever started this may want it to stay when they leave (nohup).
     let hangups = if keys_wanted { Hangups::Stop } else { Hangups::AsInherited };
