@@ -17,10 +17,14 @@
 //!
 //! Numbers that are mostly small are varints. Tags are part of the log's format: they are added,
 //! never changed. Everything read back is bounded by the bytes that are left, and byte strings are
-//! slices of the input.
+//! slices of the input. An operation of two bytes is fifty times as large in memory, so a batch has a
+//! bound on its parts besides: the one that a client's batch meets before it is sent anywhere, so
+//! that none of ours is ever refused here.
 
 use crate::kv::scan::{Cursor, Found, Walk, WalkReply, WalkRequest};
-use crate::kv::{Answer, Batch, Bucket, Condition, Expiry, ExpiryWhen, LcsWant, Op, Outcome, When};
+use crate::kv::{
+    Answer, Batch, Bucket, COST_MAX, Condition, Expiry, ExpiryWhen, LcsWant, Op, Outcome, When,
+};
 use base::codec::{DecodeError, Reader, Writer};
 use base::{Bytes, Failure, Key, NotDone, Refusal};
 
@@ -86,25 +90,49 @@ fn count(reader: &mut Reader) -> Result<usize, DecodeError> {
     Ok(count)
 }
 
-fn many<T>(
-    reader: &mut Reader,
-    mut read: impl FnMut(&mut Reader) -> Result<T, DecodeError>,
-) -> Result<Vec<T>, DecodeError> {
-    let count = count(reader)?;
-    let mut items = Vec::with_capacity(count.min(64));
-    for _ in 0..count {
-        items.push(read(reader)?);
+/// How many more parts may be read.
+struct Parts(usize);
+
+impl Parts {
+    /// As many as a batch may have: each costs something.
+    fn of_batch() -> Parts {
+        Parts(COST_MAX as usize)
     }
-    Ok(items)
+
+    /// As many as there are bytes for.
+    fn any() -> Parts {
+        Parts(usize::MAX)
+    }
+
+    /// A count of parts, taken from what is left.
+    fn count(&mut self, reader: &mut Reader) -> Result<usize, DecodeError> {
+        let count = count(reader)?;
+        let left = self.0.checked_sub(count);
+        self.0 = left.ok_or(DecodeError::Invalid("batch: more parts than it may cost"))?;
+        Ok(count)
+    }
+
+    fn many<T>(
+        &mut self,
+        reader: &mut Reader,
+        mut read: impl FnMut(&mut Reader, &mut Parts) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, DecodeError> {
+        let count = self.count(reader)?;
+        let mut items = Vec::with_capacity(count.min(64));
+        for _ in 0..count {
+            items.push(read(reader, self)?);
+        }
+        Ok(items)
+    }
+
+    fn keys(&mut self, reader: &mut Reader) -> Result<Vec<Key>, DecodeError> {
+        self.many(reader, |reader, _| reader.blob())
+    }
 }
 
 fn keys(out: &mut Writer, keys: &[Key]) {
     out.varint(keys.len() as u64);
     keys.iter().for_each(|key| out.blob(key));
-}
-
-fn read_keys(reader: &mut Reader) -> Result<Vec<Key>, DecodeError> {
-    many(reader, Reader::blob)
 }
 
 fn bucket(reader: &mut Reader) -> Result<Bucket, DecodeError> {
@@ -130,8 +158,9 @@ impl Batch {
 
     /// The inverse of [`Batch::encode`].
     pub fn decode(reader: &mut Reader) -> Result<Batch, DecodeError> {
-        let conditions = count(reader)?;
-        let ops = count(reader)?;
+        let mut parts = Parts::of_batch();
+        let conditions = parts.count(reader)?;
+        let ops = parts.count(reader)?;
         let mut batch = Batch {
             conditions: Vec::with_capacity(conditions.min(64)),
             ops: Vec::with_capacity(ops.min(64)),
@@ -144,7 +173,7 @@ impl Batch {
             });
         }
         for _ in 0..ops {
-            batch.ops.push((bucket(reader)?, decode_op(reader)?));
+            batch.ops.push((bucket(reader)?, decode_op(reader, &mut parts)?));
         }
         Ok(batch)
     }
@@ -375,10 +404,10 @@ fn encode_op(op: &Op, out: &mut Writer) {
     }
 }
 
-fn decode_op(reader: &mut Reader) -> Result<Op, DecodeError> {
+fn decode_op(reader: &mut Reader, parts: &mut Parts) -> Result<Op, DecodeError> {
     Ok(match reader.u8()? {
         0 => Op::Get(reader.blob()?),
-        1 => Op::GetMany(read_keys(reader)?),
+        1 => Op::GetMany(parts.keys(reader)?),
         2 => Op::GetVersioned(reader.blob()?),
         3 => {
             let (expiry, when, old) = decode_set(reader)?;
@@ -392,7 +421,7 @@ fn decode_op(reader: &mut Reader) -> Result<Op, DecodeError> {
         },
         5 => {
             let absent = reader.bool()?;
-            let pairs = many(reader, |reader| Ok((reader.blob()?, reader.blob()?)))?;
+            let pairs = parts.many(reader, |reader, _| Ok((reader.blob()?, reader.blob()?)))?;
             Op::SetMany { pairs, absent }
         }
         6 => Op::GetDelete(reader.blob()?),
@@ -404,8 +433,8 @@ fn decode_op(reader: &mut Reader) -> Result<Op, DecodeError> {
         12 => Op::Add(reader.blob()?, reader.zigzag()?),
         13 => Op::AddDecimal(reader.blob()?, reader.blob()?),
         14 => Op::Lcs { a: reader.blob()?, b: reader.blob()?, want: decode_want(reader)? },
-        15 => Op::Delete(read_keys(reader)?),
-        16 => Op::Exists(read_keys(reader)?),
+        15 => Op::Delete(parts.keys(reader)?),
+        16 => Op::Exists(parts.keys(reader)?),
         17 => Op::Type(reader.blob()?),
         18 => Op::TimeToLive(reader.blob()?),
         19 => Op::ExpiresAt(reader.blob()?),
@@ -419,12 +448,12 @@ fn decode_op(reader: &mut Reader) -> Result<Op, DecodeError> {
             let bucket = bucket(reader)?;
             Op::Copy { from: reader.blob()?, bucket, to: reader.blob()?, replace }
         }
-        23 => Op::Versions(read_keys(reader)?),
+        23 => Op::Versions(parts.keys(reader)?),
         24 => Op::IdleTime(reader.blob()?),
         25 => Op::Encoding(reader.blob()?),
         26 => Op::Flush,
         27 => Op::FlushAll,
-        28 => Op::Say(Box::new(decode_answer(reader, DEPTH_MAX)?)),
+        28 => Op::Say(Box::new(decode_answer(reader, DEPTH_MAX, parts)?)),
         seen => return Err(DecodeError::unknown("operation", seen)),
     })
 }
@@ -466,7 +495,10 @@ impl Outcome {
     /// The inverse of [`Outcome::encode`].
     pub fn decode(reader: &mut Reader) -> Result<Outcome, DecodeError> {
         Ok(match reader.u8()? {
-            0 => Outcome::Answers(many(reader, |reader| decode_answer(reader, DEPTH_MAX))?),
+            0 => Outcome::Answers(
+                Parts::any()
+                    .many(reader, |reader, parts| decode_answer(reader, DEPTH_MAX, parts))?,
+            ),
             1 => Outcome::Aborted,
             seen => return Err(DecodeError::unknown("outcome", seen)),
         })
@@ -505,7 +537,11 @@ fn encode_answer(answer: &Answer, out: &mut Writer) {
     }
 }
 
-fn decode_answer(reader: &mut Reader, depth: usize) -> Result<Answer, DecodeError> {
+fn decode_answer(
+    reader: &mut Reader,
+    depth: usize,
+    parts: &mut Parts,
+) -> Result<Answer, DecodeError> {
     Ok(match reader.u8()? {
         0 => Answer::Done,
         1 => Answer::Nil,
@@ -513,7 +549,9 @@ fn decode_answer(reader: &mut Reader, depth: usize) -> Result<Answer, DecodeErro
         3 => Answer::Bytes(reader.blob()?),
         4 => Answer::Text(word(reader)?),
         5 if depth == 0 => return Err(DecodeError::Invalid("answer: too deep")),
-        5 => Answer::List(many(reader, |reader| decode_answer(reader, depth - 1))?),
+        5 => Answer::List(
+            parts.many(reader, |reader, parts| decode_answer(reader, depth - 1, parts))?,
+        ),
         6 => Answer::Conflict(reader.u64()?),
         7 => Answer::Refused(decode_refusal(reader)?),
         seen => return Err(DecodeError::unknown("answer", seen)),
@@ -695,7 +733,7 @@ impl WalkReply {
         Ok(match reader.u8()? {
             0 => WalkReply::Page {
                 next: Cursor(reader.u64()?),
-                found: many(reader, |reader| {
+                found: Parts::any().many(reader, |reader, _| {
                     Ok(Found {
                         key: reader.blob()?,
                         value: reader.option(Reader::blob)?,

@@ -76,8 +76,8 @@ fn the_corpus_is_small_and_has_a_folder_for_each_body() {
 
 /// Inputs so large that 64 KiB are nothing, of the smallest parts there are. A row of a snapshot
 /// keeps to the bound; other parts are larger in memory than that, and must not become larger still.
-/// Requests are bounded by the gateway besides; batches and answers come from nodes that know the
-/// cluster's secret, replies from a server that the client chose.
+/// Requests are bounded by the gateway besides, forwarded batches by their number of parts; answers
+/// come from nodes that know the cluster's secret, replies from a server that the client chose.
 #[test]
 fn large_inputs_of_many_small_parts_take_no_more_than_they_did() {
     let count = 200_000;
@@ -94,11 +94,38 @@ fn large_inputs_of_many_small_parts_take_no_more_than_they_did() {
     });
     // Operations and answers of one byte or three.
     let forward = many(&[&[3][..], &[0; 40], &[0, 1, 0], &varint].concat(), &[0, 0, 0]);
-    rewritten("forwarded batch", forward, 75.0, node::rewrite_message);
+    takes("forwarded batch", &forward, 1.0, || {
+        node::rewrite_message(forward.clone().into()).expect_err("it has too many parts");
+    });
     let answers = many(&[&[4][..], &[0; 16], &[0, 1, 0], &varint].concat(), &[1]);
     rewritten("answers", answers, 80.0, node::rewrite_message);
     let rows = many(&[&[1][..], &[0; 10], &(count as u32).to_le_bytes()].concat(), &[0; 12]);
     rewritten("chunk", rows, 8.0, node::rewrite_chunk);
+}
+
+/// A peer is believed no more parts of a batch than a client may send; those take at most 16 MiB,
+/// whatever they are.
+#[test]
+fn a_batch_of_as_many_parts_as_it_may_cost_is_read() {
+    let batch = |head: &[u8], parts: u32, part: &[u8]| {
+        let count = [parts as u8 | 0x80, (parts >> 7) as u8 | 0x80, (parts >> 14) as u8];
+        let start = [&[3][..], &[0; 40], &[0, 1, 0], head, &count].concat();
+        Bytes::from([start, part.repeat(parts as usize)].concat())
+    };
+    let most = service::kv::COST_MAX as u32;
+    let flushes = |parts| batch(&[], parts, &[0, 26]);
+    let exists = |parts| batch(&[1, 0, 16], parts, &[0]);
+    for (name, whole, longer) in
+        [("operations", flushes(most), flushes(most + 1)), ("keys", exists(most - 1), exists(most))]
+    {
+        let bytes = allocation::taken(|| {
+            let read = node::rewrite_message(whole.clone());
+            assert_eq!(read, Ok(whole), "{name}");
+        });
+        println!("{name}: {} bytes", bytes.1);
+        assert!(bytes.1 < 16 << 20, "{name}: {} bytes", bytes.1);
+        assert!(node::rewrite_message(longer).is_err(), "{name}");
+    }
 }
 
 /// Bytes taken for each byte of input are no more than `most`.

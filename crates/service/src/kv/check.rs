@@ -5,6 +5,10 @@ use crate::{RowKey, pack, row};
 use base::key::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use base::{Key, Refusal};
 
+/// No batch costs more than this, whatever the configuration says: a log and a peer are believed no
+/// more operations, keys and conditions than that.
+pub const COST_MAX: u64 = 1 << 16;
+
 /// Bounds on a batch, checked before it enters the log. A configuration may lower them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -15,8 +19,8 @@ pub struct Limits {
     /// Most bytes of keys and values in a batch. Default 4 MiB and room for one longest key and its
     /// frame, so that the longest value fits.
     pub batch_bytes_max: usize,
-    /// Most cost of a batch: one per operation and one per key. Default 65,536, about a tenth of a
-    /// second.
+    /// Most cost of a batch: one per operation and one per key. Default [`COST_MAX`], about a tenth
+    /// of a second; may be set lower.
     pub cost_max: u64,
 }
 
@@ -26,7 +30,7 @@ impl Default for Limits {
             key_bytes_max: KEY_BYTES_MAX,
             value_bytes_max: VALUE_BYTES_MAX,
             batch_bytes_max: VALUE_BYTES_MAX + 4 * KEY_BYTES_MAX,
-            cost_max: 1 << 16,
+            cost_max: COST_MAX,
         }
     }
 }
@@ -34,9 +38,9 @@ impl Default for Limits {
 /// Refuses a batch that is larger or costlier than `limits`, or malformed. What only shows when the
 /// rows are known (a value that grows, a longest common subsequence) is refused then.
 pub fn check(batch: &Batch, limits: &Limits) -> Result<(), Refusal> {
-    let cost = batch.cost();
-    if cost > limits.cost_max {
-        return Err(Refusal::TooCostly { seen: cost, allowed: limits.cost_max });
+    let (cost, allowed) = (batch.cost(), limits.cost_max.min(COST_MAX));
+    if cost > allowed {
+        return Err(Refusal::TooCostly { seen: cost, allowed });
     }
     fits("request", batch.bytes(), limits.batch_bytes_max)?;
     for condition in &batch.conditions {
@@ -147,6 +151,14 @@ impl Op {
         one.into_iter().chain(two).chain(many).chain(pairs.iter().map(|(key, _)| key))
     }
 
+    /// How many parts it has: keys, or answers within the one that it says.
+    fn parts(&self) -> usize {
+        match self {
+            Op::Say(answer) => answer.parts(),
+            _ => self.keys().count(),
+        }
+    }
+
     /// Bytes of values that the operation carries.
     fn value_bytes(&self) -> usize {
         match self {
@@ -163,6 +175,14 @@ impl Op {
 }
 
 impl Answer {
+    /// How many answers are in it.
+    fn parts(&self) -> usize {
+        match self {
+            Answer::List(items) => items.iter().map(|item| 1 + item.parts()).sum(),
+            _ => 0,
+        }
+    }
+
     /// About how many bytes the answer takes.
     pub fn bytes(&self) -> usize {
         match self {
@@ -174,9 +194,10 @@ impl Answer {
 }
 
 impl Batch {
-    /// About how much work it is: one for each operation, key and condition.
+    /// About how much work it is: one for each operation, key and condition. No fewer than the parts
+    /// that [`pack`] counts when it reads the batch.
     pub fn cost(&self) -> u64 {
-        let ops: usize = self.ops.iter().map(|(_, op)| 1 + op.keys().count()).sum();
+        let ops: usize = self.ops.iter().map(|(_, op)| 1 + op.parts()).sum();
         (ops + self.conditions.len()) as u64
     }
 

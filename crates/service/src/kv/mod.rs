@@ -20,7 +20,7 @@ mod op;
 pub mod scan;
 mod walk;
 
-pub use check::{Limits, check, reads};
+pub use check::{COST_MAX, Limits, check, reads};
 pub use exec::{APPLY_BYTES_MAX, LCS_CELLS_MAX, ReadOutcome, apply, read};
 pub use op::{
     Answer, BUCKETS, Batch, Bucket, Condition, Expiry, ExpiryWhen, LcsWant, Op, Outcome, When,
