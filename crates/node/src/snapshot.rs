@@ -228,11 +228,12 @@ impl Node {
         while outgoing.unacknowledged.front().is_some_and(|(number, _)| *number < next) {
             outgoing.unacknowledged.pop_front();
         }
-        let scan = outgoing.scan;
-        if std::mem::take(&mut outgoing.paused) {
-            self.scans.resume(scan);
-        } else if outgoing.unacknowledged.is_empty() && !self.scans.contains(scan) {
+        // The last chunk may have filled the window: then the scan is paused and over.
+        let (scan, paused) = (outgoing.scan, std::mem::take(&mut outgoing.paused));
+        if outgoing.unacknowledged.is_empty() && !self.scans.contains(scan) {
             self.end_snapshot(id, to, true);
+        } else if paused {
+            self.scans.resume(scan);
         }
     }
 

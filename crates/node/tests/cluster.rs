@@ -308,17 +308,23 @@ fn leadership_is_handed_over_and_clients_notice_nothing() {
 
 #[test]
 fn a_node_that_missed_what_the_log_has_dropped_comes_back_by_snapshot() {
-    comes_back_by_snapshot(0);
+    comes_back_by_snapshot(0, 4);
 }
 
 #[test]
 fn a_snapshot_that_began_before_the_bulk_link_was_up_is_sent_all_the_same() {
-    comes_back_by_snapshot(1000);
+    comes_back_by_snapshot(1000, 4);
 }
 
-/// The bulk links come up so many milliseconds after the others.
-fn comes_back_by_snapshot(bulk_late_ms: u64) {
+#[test]
+fn a_snapshot_whose_last_chunk_fills_the_window_is_over_when_that_is_acknowledged() {
+    comes_back_by_snapshot(0, 1);
+}
+
+/// The bulk links come up so many milliseconds after the others, and so many chunks may be under way.
+fn comes_back_by_snapshot(bulk_late_ms: u64, chunks: usize) {
     let mut options = Options::default();
+    options.snapshot_chunks = chunks;
     options.engine.memtable_bytes = 8 << 10;
     options.raft.retain_bytes_max = 4 << 10;
     let mut cluster = Cluster::new(3, &options);

@@ -64,6 +64,8 @@ pub struct Run {
     pub seconds: u64,
     /// A bug to put in.
     pub mutant: Option<Mutant>,
+    /// Whether more may go wrong than is promised to be stood; see `world::atlas`.
+    pub beyond: bool,
     /// Whether the observer of all logs looks on; without it only clients judge.
     pub watched: bool,
 }
@@ -71,7 +73,7 @@ pub struct Run {
 impl Run {
     /// Five nodes and thirty seconds.
     pub fn of(seed: u64) -> Run {
-        Run { seed, nodes: 5, seconds: 30, mutant: None, watched: true }
+        Run { seed, nodes: 5, seconds: 30, mutant: None, beyond: false, watched: true }
     }
 }
 
@@ -107,16 +109,16 @@ const TAIL: usize = 60;
 
 /// Runs one world. `reader` is given each event in words.
 pub fn run(run: Run, reader: Option<&mut dyn FnMut(&str)>) -> Report {
-    let Run { seed, nodes, seconds, mutant, watched } = run;
+    let Run { seed, nodes, seconds, mutant, beyond, watched } = run;
     let fault_ns = seconds * base::time::SECOND;
-    play(&Setup { seed, nodes, fault_ns, mutant, watched, script: None }, reader)
+    play(&Setup { seed, nodes, fault_ns, mutant, beyond, watched, script: None }, reader)
 }
 
 /// Runs what a script of whole nodes says.
 pub fn replay(script: &Script, watched: bool, reader: Option<&mut dyn FnMut(&str)>) -> Report {
-    let Script { seed, nodes, mutant, until: fault_ns, .. } = *script;
+    let Script { seed, nodes, mutant, beyond, until: fault_ns, .. } = *script;
     let script = Some(script);
-    play(&Setup { seed, nodes, fault_ns, mutant, watched, script }, reader)
+    play(&Setup { seed, nodes, fault_ns, mutant, beyond, watched, script }, reader)
 }
 
 fn play(setup: &Setup<'_>, reader: Option<&mut dyn FnMut(&str)>) -> Report {

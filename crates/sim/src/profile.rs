@@ -39,8 +39,22 @@ pub enum Fault {
     Reset,
     /// A disk is slow.
     SlowDisk,
+    /// The power of one node fails while it syncs its log.
+    PowerLossInSync,
     /// A sync fails: the process has to stop.
     SyncError,
+    /// A read of the log's disk fails: the process has to stop.
+    ReadError,
+    /// A bit of the log flips at rest.
+    LogFlip,
+    /// A bit of a table flips at rest.
+    TableFlip,
+    /// A write to the log lands elsewhere.
+    Misdirect,
+    /// A disk is lost with all that it held.
+    DiskLoss,
+    /// A disk is put back to an old image; only beyond what is promised.
+    RollBack,
     /// A wall clock is set by up to an hour.
     ClockStep,
     /// A leader's wall clock is set by an hour.
@@ -52,8 +66,9 @@ pub enum Fault {
 }
 
 /// All of them.
-pub const FAULTS: [Fault; 18] = [
+pub const FAULTS: [Fault; 25] = [
     Fault::PowerLoss,
+    Fault::PowerLossInSync,
     Fault::Kill,
     Fault::DieInTurn,
     Fault::PowerLossOfAll,
@@ -71,7 +86,21 @@ pub const FAULTS: [Fault; 18] = [
     Fault::ClockStepOfLeader,
     Fault::Transfer,
     Fault::LeaderAlone,
+    Fault::ReadError,
+    Fault::LogFlip,
+    Fault::TableFlip,
+    Fault::Misdirect,
+    Fault::DiskLoss,
+    Fault::RollBack,
 ];
+
+impl Fault {
+    /// Whether it damages a disk, so that its node has to be replaced.
+    pub fn damages(self) -> bool {
+        use Fault::{DiskLoss, LogFlip, Misdirect, RollBack, TableFlip};
+        matches!(self, LogFlip | TableFlip | Misdirect | DiskLoss | RollBack)
+    }
+}
 
 /// One seed's world.
 #[derive(Clone, Debug)]
@@ -96,6 +125,8 @@ pub struct Profile {
     pub steppers: u64,
     /// What goes wrong.
     pub faults: Vec<Fault>,
+    /// Whether disks may be damaged.
+    pub damages: bool,
     /// Average pause between two faults.
     pub fault_every_ns: u64,
     /// Longest time that a node stays down.
@@ -130,7 +161,7 @@ impl Profile {
         let options = draw_options(random);
         let drift_ppm = options.liveness.drift_ppm;
         let minority = (nodes - 1) / 2;
-        Profile {
+        let mut profile = Profile {
             wal: draw_wal(random, &options),
             turn_ns: log_between(random, 5_000, 400_000),
             sync_ns: log_between(random, 50_000, 8 * MILLISECOND),
@@ -140,6 +171,7 @@ impl Profile {
             wall_spread_ns: random.below(100 * MILLISECOND),
             steppers: if random.chance(1, 8) { nodes } else { minority },
             faults: draw_faults(random),
+            damages: false,
             fault_every_ns: log_between(random, 150 * MILLISECOND, 6 * SECOND),
             down_ns_max: log_between(random, 50 * MILLISECOND, 5 * SECOND),
             clients: [
@@ -157,13 +189,33 @@ impl Profile {
             patience_ns: log_between(random, 200 * MILLISECOND, 6 * SECOND),
             value_bytes_max: log_between(random, 1, 1024),
             options,
-        }
+        };
+        profile.damages = profile.faults.iter().any(|fault| fault.damages());
+        profile
+    }
+
+    /// A world beyond what is promised: all that damages disks, and often.
+    pub fn go_beyond(&mut self) {
+        self.faults.retain(|fault| !fault.damages());
+        self.faults.truncate(6);
+        self.faults.extend(FAULTS.into_iter().filter(|fault| fault.damages()));
+        self.faults.extend([Fault::DiskLoss, Fault::RollBack, Fault::PowerLoss]);
+        self.fault_every_ns = self.fault_every_ns.min(SECOND);
+        self.damages = true;
+        // These look for what must not be lost.
+        (self.bankers, self.scanners) = (0, 0);
     }
 }
 
 fn draw_faults(random: &mut Random) -> Vec<Fault> {
     let share = random.between(1, 4);
-    let mut faults: Vec<Fault> = FAULTS.into_iter().filter(|_| random.chance(share, 4)).collect();
+    let usual = FAULTS.into_iter().filter(|fault| !fault.damages());
+    let mut faults: Vec<Fault> = usual.filter(|_| random.chance(share, 4)).collect();
+    // A world in which nodes are replaced now and then is dear; most have none of it.
+    if random.chance(1, 4) {
+        let damaging = FAULTS.into_iter().filter(|fault| fault.damages());
+        faults.extend(damaging.filter(|_| random.chance(1, 2)));
+    }
     if faults.is_empty() {
         faults.push(Fault::PowerLoss);
     }

@@ -3,6 +3,7 @@
 pub mod bank;
 pub mod counter;
 pub mod expiry;
+pub mod invented;
 pub mod linear;
 pub mod sequential;
 pub mod session;

@@ -96,6 +96,8 @@ pub struct Script {
     pub nodes: u64,
     /// A bug to put in.
     pub mutant: Option<Mutant>,
+    /// Whether more goes wrong than is promised to be stood.
+    pub beyond: bool,
     /// When all is mended, in ns.
     pub until: u64,
     /// Who works.
@@ -114,6 +116,7 @@ impl Script {
             luck: 0,
             nodes,
             mutant: None,
+            beyond: false,
             until: 0,
             clients: Vec::new(),
             planned: Vec::new(),

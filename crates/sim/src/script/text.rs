@@ -26,6 +26,9 @@ impl fmt::Display for Script {
         if let Some(mutant) = self.mutant {
             writeln!(f, "mutant {}", hyphened(mutant))?;
         }
+        if self.beyond {
+            writeln!(f, "beyond")?;
+        }
         writeln!(f, "until {}", Moment(self.until))?;
         for Part { client, work, from, requests, .. } in &self.clients {
             write!(f, "client {client} {work} from {}", Moment(*from))?;
@@ -113,6 +116,7 @@ impl Script {
             ["luck", luck] => self.luck = number(luck)?,
             ["nodes", nodes] => self.nodes = number(nodes)?,
             ["mutant", name] => self.mutant = Some(mutant(name)?),
+            ["beyond"] => self.beyond = true,
             ["until", until] => self.until = moment(until)?,
             ["client", client, work, "from", from] => self.join(client, work, from, None)?,
             ["client", client, work, "from", from, "requests", requests] => {
@@ -197,6 +201,7 @@ seed 17
 luck 3
 nodes 5
 mutant stale-reads
+beyond
 until 4.500000s
 client 0 register from 0.412000s requests 12
 client 7 bank from 0.000001s

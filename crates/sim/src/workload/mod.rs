@@ -95,6 +95,8 @@ pub trait Work {
 pub struct Histories {
     /// Of each register.
     pub registers: BTreeMap<u64, Vec<Op>>,
+    /// How many values each client of registers used.
+    pub values: BTreeMap<u64, u64>,
     /// Of each counter without sessions, with its last value.
     pub counters: BTreeMap<u64, (Vec<Increment>, Option<u64>)>,
     /// Of each counter with sessions.

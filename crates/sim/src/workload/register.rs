@@ -1,6 +1,7 @@
 //! Registers: SET, GET, DEL and UNDERPIN.CAS of values that are never used twice.
 
 use super::{Histories, Outcome, Work, command, number_in, padded};
+use crate::check::invented;
 use crate::check::linear::{Kind, OPEN, Op};
 use crate::marks::Mark;
 use base::{Bytes, Random};
@@ -54,7 +55,7 @@ impl Register {
 
     fn fresh(&mut self) -> u64 {
         self.used += 1;
-        (self.number + 1) << 32 | self.used
+        invented::value(self.number, self.used)
     }
 
     fn choose(&mut self, random: &mut Random) -> (u64, Asked, Vec<Bytes>) {
@@ -148,6 +149,7 @@ impl Work for Register {
             self.under_way = Some((key, asked, now));
             self.outcome(now, Outcome::Unknown);
         }
+        histories.values.insert(self.number, self.used);
         for (key, ops) in std::mem::take(&mut self.seen) {
             let conflicts = ops.iter().filter(|op| matches!(op.kind, Kind::IsNot(_))).count();
             histories.marks.hits(Mark::CasConflict, conflicts as u64);

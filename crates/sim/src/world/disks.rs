@@ -65,7 +65,18 @@ impl World<'_> {
             pause = pause.saturating_mul(factor).min(2_000 * MILLISECOND);
         }
         let life = host.life;
+        if host.harm.cut_in_sync {
+            let before = self.random.disks.below(pause);
+            self.after(before, Event::PowerCut { host: number, life });
+        }
         self.after(pause, Event::Synced { host: number, life });
+    }
+
+    pub(super) fn power_cut(&mut self, number: usize, life: u64) {
+        let host = &mut self.hosts[number];
+        if host.life == life && std::mem::take(&mut host.harm.cut_in_sync) {
+            self.end(number, End::PowerLoss, None);
+        }
     }
 
     pub(super) fn synced(&mut self, number: usize, life: u64) {
@@ -82,6 +93,7 @@ impl World<'_> {
         if let Err(error) = wal.sync() {
             return self.log_failed(number, &error);
         }
+        self.note_synced(number);
         if ticket > 0 && self.mutant != Some(Mutant::AcksBeforeDurable) {
             self.note_logged(number, ticket);
             self.watch.durable(number, ticket);
@@ -126,12 +138,15 @@ impl World<'_> {
 
     /// After an I/O error the process ends, as the runtime's does; anything else is a bug.
     fn log_failed(&mut self, number: usize, error: &WalError) {
-        if !matches!(error, WalError::Io { .. }) || !self.hosts[number].failing {
+        let failing = self.hosts[number].harm.failing.take();
+        let Some(mark) = failing.filter(|_| matches!(error, WalError::Io { .. })) else {
+            if self.finds_damage(number, &error.to_string()) {
+                return;
+            }
             let what = format!("n{}: the log refuses: {error}", number + 1);
             return self.violated_for(Judge::Assertion, what);
-        }
-        self.hosts[number].failing = false;
-        self.hit(Mark::SyncFailed);
+        };
+        self.hit(mark);
         self.say(format!("n{} stops: {error}", number + 1));
         let end = match self.random.crashes.chance(1, 2) {
             true => End::PowerLoss,
@@ -142,12 +157,17 @@ impl World<'_> {
 
     /// The next sync of this host's log fails.
     pub(super) fn fail_sync(&mut self, number: usize) {
-        if std::mem::replace(&mut self.hosts[number].failing, true) {
+        if self.hosts[number].harm.failing.is_some() || !self.hosts[number].used {
             return;
         }
-        let faults = self.random.disks.fork();
+        self.hosts[number].harm.failing = Some(Mark::SyncFailed);
+        let (faults, readable) = (self.random.disks.fork(), self.random.faults.chance(1, 2));
         let disk = &self.hosts[number].disk;
         disk.set_faults(faults);
-        disk.fail_next_sync(WAL_DIRECTORY);
+        // As on Linux: what is lost can be read as long as the power stays.
+        match readable {
+            true => disk.forget_at_next_sync(WAL_DIRECTORY),
+            false => disk.fail_next_sync(WAL_DIRECTORY),
+        }
     }
 }

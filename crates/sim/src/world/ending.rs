@@ -1,7 +1,7 @@
 //! How a run goes: faults, peace, and then everything must come right.
 
 use super::World;
-use crate::check::{self, bank, counter, expiry, linear};
+use crate::check::{self, bank, counter, expiry, invented, linear};
 use crate::marks::Mark;
 use crate::workload::{Client, Closer, Histories};
 use base::time::{MILLISECOND, SECOND};
@@ -23,6 +23,15 @@ impl World<'_> {
     /// Runs to the end; what was violated, if anything.
     pub fn run(&mut self, fault_ns: u64) -> Option<String> {
         self.run_until(fault_ns, |_| false);
+        match self.atlas.is_beyond() {
+            true => self.judge_inventions(),
+            false => self.come_right(fault_ns),
+        }
+        self.count();
+        self.violation.take()
+    }
+
+    fn come_right(&mut self, fault_ns: u64) {
         self.run_until(fault_ns + MILLISECOND, |_| false);
         let until = self.now + RECOVERY_NS;
         self.run_until(until, |world| world.clients.iter().all(Client::served));
@@ -33,6 +42,9 @@ impl World<'_> {
         self.close();
         self.compare_states();
         self.judge();
+    }
+
+    fn count(&mut self) {
         self.totals.leaders = self.watch.leaders();
         self.totals.time_sources = self.watch.source_counts();
         self.totals.entries = self.watch.entries();
@@ -40,7 +52,6 @@ impl World<'_> {
         self.totals.marks.hits(Mark::TimeByAllClocks, self.totals.time_sources[1]);
         self.totals.marks.hits(Mark::TimeByQuorum, self.totals.time_sources[2]);
         self.totals.marks.add(&self.histories.marks);
-        self.violation.take()
     }
 
     fn expect_all(&mut self, what: &str, fine: impl Fn(&Client) -> bool) {
@@ -62,7 +73,7 @@ impl World<'_> {
             };
             for shard in node.status(host.clock.at(self.now)).shards {
                 text.push_str(&format!(
-                    "\n    n{} {}: {} of term {}, leader {:?}, log from {} to {}, commit {}, applied {}",
+                    "\n    n{} {}: {} of term {}, leader {:?}, log from {} to {}, commit {}, applied {}, hash {:x?}",
                     host.number + 1,
                     shard.kind,
                     shard.role,
@@ -71,7 +82,8 @@ impl World<'_> {
                     shard.first,
                     shard.last,
                     shard.commit,
-                    shard.applied
+                    shard.applied,
+                    shard.hash
                 ));
             }
         }
@@ -148,6 +160,12 @@ impl World<'_> {
 
     /// An answer to a request of the world itself.
     pub(super) fn own_answer(&mut self, answer: Answer) {
+        if let Some(host) = self.faults.replacing.remove(&answer.seq) {
+            if answer.result == Ok(Reply::Done) {
+                self.replaced(host);
+            }
+            return;
+        }
         self.marked = Some(match answer.result {
             Ok(Reply::Index(index)) => Some(index),
             Err(Failure::Refused(_)) => {
@@ -158,14 +176,30 @@ impl World<'_> {
         });
     }
 
-    fn judge(&mut self) {
-        if self.violation.is_some() {
-            return;
-        }
+    fn told(&mut self) -> Histories {
         let mut histories = Histories::default();
         for client in &mut self.clients {
             client.work.report(&mut histories);
         }
+        histories
+    }
+
+    /// Where nothing is promised, nothing may be made up all the same.
+    fn judge_inventions(&mut self) {
+        let histories = self.told();
+        for (key, ops) in &histories.registers {
+            if let Err(wrong) = invented::check(ops, &histories.values) {
+                self.violated(format!("register {key}: {wrong}"));
+            }
+        }
+        self.histories = histories;
+    }
+
+    fn judge(&mut self) {
+        if self.violation.is_some() {
+            return;
+        }
+        let mut histories = self.told();
         for (key, ops) in &histories.registers {
             match linear::check(ops) {
                 linear::Verdict::Fine => {}

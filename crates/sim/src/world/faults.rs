@@ -23,11 +23,20 @@ pub struct Faults {
     steppers: Vec<usize>,
     nodes: usize,
     asked: u64,
+    /// Hosts whose replacement was asked for, by the number of the request.
+    pub replacing: BTreeMap<u64, usize>,
 }
 
 impl Faults {
     pub fn new(nodes: usize) -> Faults {
-        Faults { cuts: BTreeMap::new(), next: 0, steppers: Vec::new(), nodes, asked: 0 }
+        Faults {
+            cuts: BTreeMap::new(),
+            next: 0,
+            steppers: Vec::new(),
+            nodes,
+            asked: 0,
+            replacing: BTreeMap::new(),
+        }
     }
 }
 
@@ -96,6 +105,16 @@ impl World<'_> {
                 self.say(format!("the next sync of n{} fails", host + 1));
                 self.fail_sync(host);
             }
+            Fault::PowerLossInSync => {
+                self.hosts[host].harm.cut_in_sync = true;
+                self.say(format!("n{} is to lose its power during a sync", host + 1));
+            }
+            Fault::ReadError => self.fail_read(host),
+            Fault::LogFlip => self.flip_log(host),
+            Fault::TableFlip => self.flip_table(host),
+            Fault::Misdirect => self.misdirect(host),
+            Fault::DiskLoss => self.lose_disk(host),
+            Fault::RollBack => self.roll_back(host),
             Fault::ClockStep => {
                 let by = self.random.faults.between(0, 2 * HOUR_NS as u64) as i64 - HOUR_NS;
                 self.step_clock(host, by);
@@ -198,10 +217,7 @@ impl World<'_> {
     }
 
     /// The world itself asks a node for something.
-    pub(super) fn ask_own(&mut self, host: usize, call: Call) {
-        if !self.hosts[host].up() {
-            return;
-        }
+    pub(super) fn ask_own(&mut self, host: usize, call: Call) -> u64 {
         self.faults.asked += 1;
         let seq = self.faults.asked;
         let now = self.hosts[host].clock.at(self.now).mono;
@@ -210,6 +226,7 @@ impl World<'_> {
         let conn = ConnId(OWN_CONNS + host as u64);
         let request = Request { conn, seq, deadline, consistency, call };
         self.give(host, HostInput::Node(Input::Client(FromConn::Request(request))));
+        seq
     }
 
     /// Everything is mended, whoever is down starts, and clocks run on as they are.
@@ -224,6 +241,7 @@ impl World<'_> {
             let host = &mut self.hosts[number];
             host.slow = (1, 0);
             host.doomed = None;
+            host.harm.cut_in_sync = false;
             if host.paused_until > self.now {
                 host.paused_until = self.now;
                 self.wake(number, self.now);

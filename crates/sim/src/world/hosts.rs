@@ -4,6 +4,8 @@
 //! turn, then the effects. A turn takes time, in which inputs gather. While a process stands still
 //! they gather too.
 
+use super::atlas::Health;
+use super::damage::Harm;
 use super::{CLUSTER, Event, World};
 use crate::clock::HostClock;
 use crate::judge::Judge;
@@ -15,7 +17,7 @@ use base::time::MILLISECOND;
 use base::{Bytes, ConnId, Incarnation, NodeId};
 use gateway::resp::Resp;
 use node::api::{FromConn, Gateway};
-use node::{Boot, Effect, Fetch, FetchId, Identity, Input, Node};
+use node::{Boot, Effect, Fetch, FetchId, Fetched, Identity, Input, Node};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use storage::disk::{Crash, SimDisk};
@@ -71,8 +73,10 @@ pub struct Host {
     pub compacting: Option<(u64, Vec<u64>)>,
     /// As they were before the last flush, for a mutant.
     pub older_tables: Option<ModelTables>,
-    /// A sync of its log is going to fail.
-    pub failing: bool,
+    /// What was done to its disk.
+    pub harm: Harm,
+    /// Its directory is one of those that the cluster began with.
+    pub founder: bool,
     /// Dies after so many effects.
     pub doomed: Option<u64>,
     /// Bytes of connections that the gateway did not take yet.
@@ -108,7 +112,8 @@ impl Host {
             fetching: BTreeMap::new(),
             compacting: None,
             older_tables: None,
-            failing: false,
+            harm: Harm::default(),
+            founder: true,
             doomed: None,
             unread: BTreeMap::new(),
             starting: true,
@@ -138,19 +143,21 @@ impl World<'_> {
             cluster: CLUSTER,
             node: World::node_of(host),
             incarnation: self.hosts[host].incarnation,
-            founder: true,
+            founder: self.hosts[host].founder,
             members,
         }
     }
 
     /// A process that has nothing to complain about its disk does not start.
     fn refused_start(&mut self, number: usize, error: &dyn std::fmt::Display) {
-        self.violated_for(Judge::Assertion, format!("n{} can't start: {error}", number + 1));
+        if !self.finds_damage(number, &error.to_string()) {
+            self.violated_for(Judge::Assertion, format!("n{} can't start: {error}", number + 1));
+        }
     }
 
     /// A process starts on its data directory.
     pub(super) fn start(&mut self, number: usize) {
-        if self.hosts[number].up() {
+        if self.hosts[number].up() || self.atlas.health(number) == Health::Gone {
             return;
         }
         self.totals.starts += 1;
@@ -166,7 +173,9 @@ impl World<'_> {
         let opened = Wal::open(Box::new(host.disk.clone()), host.wal_options.clone());
         let (wal, recovered) = match opened {
             Ok(opened) => opened,
-            Err(WalError::Io { .. }) if std::mem::take(&mut host.failing) => {
+            Err(WalError::Io { .. }) if host.harm.failing.is_some() => {
+                let mark = host.harm.failing.take().expect("just seen");
+                self.hit(mark);
                 self.say(format!("n{} can't start: its log's disk fails", number + 1));
                 return self.after(100 * MILLISECOND, Event::Start { host: number });
             }
@@ -174,13 +183,16 @@ impl World<'_> {
         };
         let generation = host.tables.generation();
         let everything = RangeLimit { rows: usize::MAX, bytes: usize::MAX };
-        let rows = host.tables.range(&Boot::system_range(), generation, everything);
+        let rows = match host.tables.range(&Boot::system_range(), generation, everything) {
+            Ok(slice) => slice.rows,
+            Err(error) => return self.refused_start(number, &error),
+        };
         let boot = Boot {
             boot,
             seed,
             identity,
             recovered,
-            system_rows: rows.expect("the newest generation can be read").rows,
+            system_rows: rows,
             generation,
             fresh: !host.used || self.mutant == Some(Mutant::ForgetsPromise),
             client_address: format!("host{number}:2"),
@@ -333,8 +345,10 @@ impl World<'_> {
                 self.violated(format!("n{} can't read what {from} sent: {text}", number + 1));
             }
             Effect::Fatal(message) => {
-                let what = format!("n{} can't go on: {message}", number + 1);
-                self.violated_for(Judge::Assertion, what);
+                if !self.finds_damage(number, &message) {
+                    let what = format!("n{} can't go on: {message}", number + 1);
+                    self.violated_for(Judge::Assertion, what);
+                }
             }
         }
     }
@@ -369,6 +383,7 @@ impl World<'_> {
             mutant.after_death(&mut self.hosts[number], end == End::PowerLoss);
         }
         self.watch.ended(number);
+        self.ended_in_hiding(number);
         self.links_of_the_dead(number, end == End::PowerLoss);
         self.sockets_of_the_dead(number);
         let down = down
@@ -444,7 +459,10 @@ impl World<'_> {
         let fetched = crate::world::disks::answer(&host.tables, fetch);
         match fetched {
             Ok(fetched) => self.give(number, HostInput::Node(Input::Fetched(id, fetched))),
-            Err(error) => self.violated(format!("n{} reads its tables: {error}", number + 1)),
+            Err(error) => {
+                let damaged = Fetched::Damaged(error.to_string());
+                self.give(number, HostInput::Node(Input::Fetched(id, damaged)));
+            }
         }
     }
 
@@ -465,8 +483,10 @@ impl World<'_> {
         }
         let Some((oldest, dead)) = host.compacting.take() else { return };
         let dead = dead.into_iter().collect();
-        host.tables.compact(oldest, &dead).expect("tables in memory do not fail");
-        self.hit(Mark::Compacted);
+        match host.tables.compact(oldest, &dead) {
+            Ok(_) => self.hit(Mark::Compacted),
+            Err(error) => self.refused_start(number, &error),
+        }
     }
 
     pub(super) fn note_logged(&mut self, number: usize, ticket: u64) {

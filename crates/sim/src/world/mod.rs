@@ -8,6 +8,8 @@
 //! them; `sockets` the clients' connections; `faults` what goes wrong; `watch` what is true after
 //! each event.
 
+mod atlas;
+mod damage;
 mod disks;
 mod ending;
 mod faults;
@@ -26,6 +28,7 @@ use crate::profile::Profile;
 use crate::script::{Kind, Script};
 use crate::trace::{Line, Trace};
 use crate::workload::{Client, Histories};
+use atlas::Atlas;
 use base::time::SECOND;
 use base::{Bytes, ClusterId, ConnId, Index, NodeId, Random};
 use faults::Faults;
@@ -78,6 +81,10 @@ enum Event {
     ToClient { conn: ConnId, bytes: Bytes },
     /// A client sees that its connection is gone.
     Hangup { conn: ConnId },
+    /// The operator looks after a node whose disk is gone.
+    Operator { host: usize },
+    /// The power fails in the middle of a sync.
+    PowerCut { host: usize, life: u64 },
     /// Something goes wrong: what stands in the plan under this number.
     Fault { number: usize },
     /// It ends.
@@ -205,6 +212,8 @@ pub(crate) struct Setup<'a> {
     /// How long things go wrong.
     pub fault_ns: u64,
     pub mutant: Option<Mutant>,
+    /// Whether the atlas lets everything happen.
+    pub beyond: bool,
     /// Whether the observer's findings count.
     pub watched: bool,
     /// What happens, if that is not to be drawn.
@@ -224,6 +233,7 @@ pub(crate) struct World<'a> {
     sockets: Sockets,
     clients: Vec<Client>,
     faults: Faults,
+    atlas: Atlas,
     plan: Plan,
     watch: Watch,
     pub trace: Trace<'a>,
@@ -260,6 +270,9 @@ impl<'a> World<'a> {
         if let Some(mutant) = setup.mutant {
             mutant.suit(&mut profile);
         }
+        if setup.beyond {
+            profile.go_beyond();
+        }
         let hosts = (0..setup.nodes as usize)
             .map(|number| {
                 let drift = random.clocks.below(2 * profile.drift_ppm + 1) as i64;
@@ -271,6 +284,7 @@ impl<'a> World<'a> {
             .collect();
         let empty = Script {
             mutant: setup.mutant,
+            beyond: setup.beyond,
             until: setup.fault_ns,
             ..Script::empty(Kind::Nodes, setup.seed, setup.nodes)
         };
@@ -279,6 +293,7 @@ impl<'a> World<'a> {
             Some(script) => Plan::read(script),
             None => Plan::draw(&mut plans, &profile, empty),
         };
+        profile.damages |= plan.damages();
         let clients = Client::draw_all(&profile, setup.nodes as usize, &mut random.clients);
         let mut world = World {
             now: 0,
@@ -287,6 +302,7 @@ impl<'a> World<'a> {
             links: Links::new(setup.nodes as usize),
             sockets: Sockets::default(),
             faults: Faults::new(setup.nodes as usize),
+            atlas: Atlas::new(setup.nodes as usize, setup.beyond),
             plan,
             watch: Watch::default(),
             trace: Trace::new(reader),
@@ -294,7 +310,7 @@ impl<'a> World<'a> {
             peace: false,
             violation: None,
             judge: Judge::Client,
-            watched: setup.watched,
+            watched: setup.watched && !setup.beyond,
             marked: None,
             histories: Histories::default(),
             mutant: setup.mutant,
@@ -378,6 +394,8 @@ impl<'a> World<'a> {
             Event::ToHost { conn, bytes } => self.reach_host(conn, bytes),
             Event::ToClient { conn, bytes } => self.reach_client(conn, bytes),
             Event::Hangup { conn } => self.hangup(conn),
+            Event::Operator { host } => self.operate(host),
+            Event::PowerCut { host, life } => self.power_cut(host, life),
             Event::Fault { number } => self.fault(number),
             Event::Heal { fault } => self.heal(fault),
             Event::Peace => self.make_peace(),
@@ -386,6 +404,7 @@ impl<'a> World<'a> {
     }
 
     fn look(&mut self) {
+        self.look_at_new_disks();
         self.after(SECOND / 2, Event::Look);
     }
 

@@ -41,6 +41,12 @@ impl Plan {
         Plan { script, aims: Random::new(0), under_way: None }
     }
 
+    /// Whether disks are damaged.
+    pub fn damages(&self) -> bool {
+        let damages = |what| matches!(what, What::Fault(fault) if fault.damages());
+        self.script.planned.iter().any(|planned| damages(planned.what))
+    }
+
     /// What a fault has to say of itself; its first words count.
     pub fn tell(&mut self, text: &str) {
         let Some(number) = self.under_way else { return };

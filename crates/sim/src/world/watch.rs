@@ -165,6 +165,12 @@ impl Watch {
         self.deadlines.retain(|(of, _, _), _| *of != host);
     }
 
+    /// A host's disk is gone, and with it all that was durable on it.
+    pub fn forget(&mut self, host: usize) {
+        self.hard_states.retain(|(of, _), _| *of != host);
+        self.mirrors.retain(|(of, _), _| *of != host);
+    }
+
     /// A node has its records written.
     pub fn logged(&mut self, host: usize, ticket: u64, records: &[Record]) {
         for record in records {

@@ -79,6 +79,7 @@ struct State {
     failing_syncs: Vec<String>,
     forgetful_syncs: Vec<String>,
     misdirected: Vec<String>,
+    failing_reads: Vec<String>,
     faults: Option<Random>,
     syncs: u64,
 }
@@ -338,6 +339,11 @@ impl SimDisk {
         self.state().misdirected.push(prefix.to_owned());
     }
 
+    /// The next read of a file whose path begins with `prefix` fails with an I/O error.
+    pub fn fail_next_read(&self, prefix: &str) {
+        self.state().failing_reads.push(prefix.to_owned());
+    }
+
     /// The generator that injected faults draw from.
     pub fn set_faults(&self, random: Random) {
         self.state().faults = Some(random);
@@ -506,6 +512,10 @@ impl Disk for SimDisk {
     fn read(&mut self, file: FileId, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let mut state = self.state();
         state.charge(true, buffer.len());
+        let inode = state.inode(file)?;
+        if state.strikes(inode, |state| &mut state.failing_reads) {
+            return Err(io::Error::other("input/output error (simulated)"));
+        }
         let file = state.file(file)?;
         if offset + buffer.len() as u64 > file.len {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -701,6 +711,16 @@ mod tests {
         };
         assert!(content(false).contains(&0));
         assert!(!content(true).contains(&0));
+    }
+
+    #[test]
+    fn a_read_that_fails_says_so_and_the_next_one_may_not() {
+        let mut disk = SimDisk::new();
+        let file = disk.create("a").unwrap();
+        disk.write(file, 0, &[7; 512]).unwrap();
+        disk.fail_next_read("a");
+        assert!(disk.read_file("a").is_err());
+        assert_eq!(disk.read_file("a").unwrap(), [7; 512]);
     }
 
     #[test]

@@ -18,6 +18,8 @@ struct State {
     newest: u64,
     oldest: u64,
     full: bool,
+    /// A row whose bytes have changed at rest.
+    damaged: Option<Key>,
 }
 
 /// Tables in memory. Clones are handles of the same tables, which outlive a simulated crash of
@@ -65,6 +67,15 @@ impl ModelTables {
         self.state().full = full;
     }
 
+    /// Changes a byte of the row at `share` of all, in 1/65536: whoever reads it, or merges it, is
+    /// told. Whether there is a row.
+    pub fn damage(&self, share: u16) -> bool {
+        let mut state = self.state();
+        let at = (state.rows.len() * usize::from(share)) >> 16;
+        state.damaged = state.rows.keys().nth(at).cloned();
+        state.damaged.is_some()
+    }
+
     /// A copy that goes its own way, for instance as an old image to be put back.
     pub fn image(&self) -> ModelTables {
         ModelTables { state: Arc::new(Mutex::new(self.state().clone())) }
@@ -83,6 +94,14 @@ impl State {
         }
         Err(TablesError::NoSuchGeneration { asked, oldest, newest })
     }
+
+    fn is_whole(&self, met: impl FnOnce(&Key) -> bool) -> Result<(), TablesError> {
+        if !self.damaged.as_ref().is_some_and(met) {
+            return Ok(());
+        }
+        let (expected, seen) = ("checksum 9f3c0000".to_owned(), "1b770000".to_owned());
+        Err(TablesError::Corrupt { path: "tables/1".to_owned(), expected, seen })
+    }
 }
 
 fn at(versions: &[(u64, Option<Bytes>)], generation: u64) -> Option<&Bytes> {
@@ -97,6 +116,7 @@ impl Tables for ModelTables {
     fn get(&self, keys: &[Key], generation: u64) -> Result<Vec<Option<Bytes>>, TablesError> {
         let state = self.state();
         state.check(generation)?;
+        state.is_whole(|damaged| keys.contains(damaged))?;
         let row = |key: &Key| at(state.rows.get(key)?, generation).cloned();
         Ok(keys.iter().map(row).collect())
     }
@@ -113,6 +133,7 @@ impl Tables for ModelTables {
         if range.is_empty() {
             return Ok(slice);
         }
+        state.is_whole(|damaged| range.contains(damaged))?;
         let end = range.end.as_ref().map_or(Bound::Unbounded, |end| Bound::Excluded(&end[..]));
         let mut bytes = 0;
         for (key, versions) in state.rows.range::<[u8], _>((Bound::Included(&range.start[..]), end))
@@ -130,6 +151,7 @@ impl Tables for ModelTables {
 
     fn compact(&self, oldest: u64, dead: &BTreeSet<u64>) -> Result<Compacted, TablesError> {
         let mut state = self.state();
+        state.is_whole(|_| true)?;
         state.oldest = state.oldest.max(oldest.min(state.newest));
         let oldest = state.oldest;
         state.rows.retain(|key, versions| {
