@@ -323,8 +323,7 @@ fn a_snapshot_whose_last_chunk_fills_the_window_is_over_when_that_is_acknowledge
 
 /// The bulk links come up so many milliseconds after the others, and so many chunks may be under way.
 fn comes_back_by_snapshot(bulk_late_ms: u64, chunks: usize) {
-    let mut options = Options::default();
-    options.snapshot_chunks = chunks;
+    let mut options = Options { snapshot_chunks: chunks, ..Options::default() };
     options.engine.memtable_bytes = 8 << 10;
     options.raft.retain_bytes_max = 4 << 10;
     let mut cluster = Cluster::new(3, &options);

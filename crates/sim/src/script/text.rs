@@ -220,7 +220,7 @@ at 3.300000s power-loss-of-all with 0000000000000001
     #[test]
     fn what_is_wrong_is_told_by_its_line() {
         let wrong = |line: &str| format!("{TEXT}{line}").parse::<Script>().unwrap_err();
-        assert!(wrong("at 3.4s kill n1 with 1").starts_with("line 13: 3.4s is not a time"));
+        assert!(wrong("at 3.4s kill n1 with 1").starts_with("line 14: 3.4s is not a time"));
         assert!(wrong("at 3.400000s crash n1 with 1").contains("no such thing happens"));
         assert!(wrong("at 3.400000s kill 1 with 1").contains("not a node"));
         assert!(wrong("at 1.000000s kill n1 with 1").contains("order of time"));
