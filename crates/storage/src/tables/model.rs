@@ -100,7 +100,7 @@ impl State {
             return Ok(());
         }
         let (expected, seen) = ("checksum 9f3c0000".to_owned(), "1b770000".to_owned());
-        Err(TablesError::Corrupt { path: "tables/1".to_owned(), expected, seen })
+        Err(TablesError::Corrupt { path: "tables/1".to_owned(), offset: None, expected, seen })
     }
 }
 
