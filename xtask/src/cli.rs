@@ -10,8 +10,9 @@ cargo xtask COMMAND
 
   check            format, lints, tidy rules, and every test that needs no server. Changes nothing
   fix              format, and rewrite the expected outputs of script tests: read the diff
-  ci               check, then 1,000 simulated clusters, a few bugs of the zoo, two short storms
-                   over real servers, and the end-to-end tests: what .ci/run runs
+  ci               check, then 1,000 simulated clusters, a few bugs of the zoo, our Raft beside
+                   another, two short storms over real servers, and the end-to-end tests: what
+                   .ci/run runs
   tidy             only the repository's own rules: arrows between crates, map, status, leftovers
   sizes            lines by crate, and the long files
   sim ARGS…        the simulator; `cargo xtask sim --help` for its own options
@@ -22,6 +23,8 @@ cargo xtask COMMAND
                    times, stopped 10 times, everything killed 10 times
   chaos ARGS…      real servers in network namespaces, hurt on purpose, and judged by the
                    simulator's checkers; `cargo xtask chaos --help` for its own options
+  opponent ARGS…   the same schedules through our Raft and through raft-rs, compared;
+                   `cargo xtask opponent --help` for its own options
   crash            crash images: every history of up to three operations on log and tables, cut off
                    at every sync, recovered and compared with a model; --images N for how many
   fuzz TARGET ARGS… a parser's body under libFuzzer, with its options (-runs=N); needs a nightly
@@ -64,6 +67,10 @@ pub fn run(words: &[String]) -> ExitCode {
         ["e2e", filter] => end_to_end(filter, &[]),
         ["chaos", ref rest @ ..] => chaos::run(rest),
         ["chaos-kill"] => end_to_end("kill::", e2e::FULL_COUNTS),
+        ["opponent", ref rest @ ..] => match opponent(rest).status() {
+            Ok(status) if status.success() => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        },
         ["crash"] => crash("200000"),
         ["crash", "--images", images] => crash(images),
         ["fuzz", name, "--execs", executions] => fuzz::plain(name, executions, "1"),
@@ -113,6 +120,14 @@ fn doc_tests() -> Command {
     cargo(&["test", "--doc", "--workspace", "--locked", "--quiet"])
 }
 
+/// Our Raft beside raft-rs; a workspace of its own, so that nothing else sees what that brings.
+fn opponent(words: &[&str]) -> Command {
+    let mut run = cargo(&["run", "--quiet", "--locked", "--"]);
+    run.args(words).current_dir(root().join("opponent"));
+    run.env("CARGO_TARGET_DIR", target().join("opponent"));
+    run
+}
+
 /// Check, simulation and end-to-end tests.
 fn ci() -> ExitCode {
     let mut steps = Steps::default();
@@ -122,6 +137,7 @@ fn ci() -> ExitCode {
         steps.run("simulation", sim.args(["--seeds", "1000"]).current_dir(root()));
     }
     steps.run_own("zoo", zoo::quick);
+    steps.run("opponent", &mut opponent(&["--schedules", "2000"]));
     steps.run_own("chaos", chaos::quick);
     if crate_exists("underpin", "src/main.rs") {
         match e2e::prepare() {

@@ -32,6 +32,8 @@ pub const ALLOWED: &[(&str, &[&str])] = &[
     ("fuzz-targets", &["fuzz"]),
     // Beside the shipped crates: it explores two cores.
     ("models", &["base", "protocols"]),
+    // A workspace of its own: it feeds one core beside a stranger's.
+    ("opponent", &["base", "protocols"]),
     ("campaign", &["sim"]),
     // Outside: they see processes and clients, not crates.
     ("xtask", &[]),
