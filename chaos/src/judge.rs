@@ -8,13 +8,13 @@ use sim::workload::Histories;
 const LAG_NS_MAX: u64 = 8_000_000_000;
 /// A leader may let shard time run so much fast to make up for a lag, in millionths.
 const SLEW_PPM: u64 = 8000;
-/// A leader may find everybody fresh, and step, for so long after all began anew.
+/// A leader may find everybody fresh, and step, for so long after that.
 const STEPS_NS: u64 = 6_000_000_000;
 
 /// What is known of a run besides histories.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// When all nodes at once began anew.
+    /// When a majority began anew within a few seconds.
     pub fresh_starts: Vec<u64>,
     /// How far monotonic clocks drift.
     pub drift_ppm: u64,
@@ -91,8 +91,8 @@ fn counters(histories: &Histories, verdict: &mut Verdict) {
     verdict.judged.push(("increments", all));
 }
 
-/// Keys that end. Shard time is not seen from outside; it may only have stepped shortly after all
-/// nodes began anew.
+/// Keys that end. Shard time is not seen from outside; it may only have stepped when all that voted
+/// for a leader were fresh.
 fn ends(histories: &mut Histories, facts: &Facts, verdict: &mut Verdict) {
     for spell in histories.spells.iter_mut().flatten() {
         spell.lag_ns = (!facts.wrong_clocks).then_some(LAG_NS_MAX);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_early_end_is_excused_only_after_all_began_anew() {
+    fn an_early_end_is_excused_only_after_most_began_anew() {
         let second = 1_000_000_000;
         let spell = Spell {
             value: 1,

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 const CALM_MS_MAX: u64 = 2500;
 /// A fault lasts from this to that.
 const HOLD_MS: (u64, u64) = (300, 8000);
+/// A node that was started so long ago has been told what time it is for its shards.
+const FRESH: Duration = Duration::from_secs(5);
 /// Where clocks are bent, this far at most, both ways.
 const OFFSET_MS_MAX: u64 = 3_600_000;
 /// The drift that leases allow for.
@@ -31,8 +33,10 @@ pub struct Nemesis<'a, 'b> {
     pub deeds: Vec<String>,
     /// Faults so far.
     pub faults: u64,
-    /// When all nodes at once began anew, in ns since the start.
+    /// When a majority began anew within a few seconds, in ns since the start.
     pub fresh_starts: Vec<u64>,
+    /// When each node was last started.
+    started_at: BTreeMap<usize, Instant>,
 }
 
 impl<'a, 'b> Nemesis<'a, 'b> {
@@ -55,6 +59,7 @@ impl<'a, 'b> Nemesis<'a, 'b> {
             deeds: Vec::new(),
             faults: 0,
             fresh_starts: Vec::new(),
+            started_at: BTreeMap::new(),
         }
     }
 
@@ -154,8 +159,7 @@ impl<'a, 'b> Nemesis<'a, 'b> {
         self.servers.kill(&victims);
         // Often it comes back at once, before anybody was elected.
         thread::sleep(if self.random.chance(1, 3) { Duration::ZERO } else { hold });
-        self.note(&format!("start of {}", named(&victims)));
-        victims.iter().for_each(|node| self.servers.start(*node));
+        self.start(&victims);
         Ok(())
     }
 
@@ -164,12 +168,21 @@ impl<'a, 'b> Nemesis<'a, 'b> {
         self.note("kill -9 of all");
         self.servers.kill(&all);
         thread::sleep(if self.random.chance(1, 2) { Duration::ZERO } else { hold / 4 });
-        self.note("start of all");
-        self.fresh_starts.push(self.started.elapsed().as_nanos() as u64);
-        all.iter().for_each(|node| self.servers.start(*node));
+        self.start(&all);
         // Until they serve again, further kills would only keep them down.
         thread::sleep(Duration::from_secs(2));
         Ok(())
+    }
+
+    fn start(&mut self, nodes: &[usize]) {
+        self.note(&format!("start of {}", named(nodes)));
+        nodes.iter().for_each(|node| self.servers.start(*node));
+        let now = Instant::now();
+        self.started_at.extend(nodes.iter().map(|node| (*node, now)));
+        let fresh = self.started_at.values().filter(|at| now - **at < FRESH).count();
+        if fresh > self.case.nodes / 2 {
+            self.fresh_starts.push((now - self.started).as_nanos() as u64);
+        }
     }
 
     fn pause(&mut self, hold: Duration) -> Result<(), String> {
@@ -189,7 +202,7 @@ impl<'a, 'b> Nemesis<'a, 'b> {
         self.servers.clocks[node] = self.clock(node);
         self.note(&format!("kill -9 of {}, with {:?}", node + 1, self.servers.clocks[node]));
         self.servers.kill(&[node]);
-        self.servers.start(node);
+        self.start(&[node]);
         Ok(())
     }
 
