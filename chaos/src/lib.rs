@@ -25,6 +25,7 @@
 //! | [`servers`] | Underpin; etcd and Redis as strangers; their processes |
 //! | [`speak`] | a client's connection: a command in, a reply or nothing out |
 //! | [`load`] | the simulator's clients in threads, and what they saw |
+//! | [`stuffer`] | a client that fills disks |
 //! | [`nemesis`] | what is done to the servers, drawn from a seed |
 //! | [`run`] | one run from start to verdict |
 //! | [`judge`] | histories to violations |
@@ -48,4 +49,5 @@ pub mod room;
 pub mod run;
 pub mod servers;
 pub mod speak;
+pub mod stuffer;
 pub mod tun;

@@ -1,8 +1,9 @@
 //! The simulator's clients on real sockets: a thread each.
 
-use crate::options::{Kind, Workload};
+use crate::options::{Case, Fault, Kind, Workload};
 use crate::servers::{Breed, Place};
 use crate::speak::Speaker;
+use crate::stuffer::Stuffer;
 use base::Random;
 use sim::workload::{
     CLIENTS_PER_KEY, Histories, Outcome, Work, bank, counter, expiry, probe, register, scan,
@@ -26,7 +27,8 @@ const THINK_OF_ALL: Duration = Duration::from_millis(60);
 type Part = (Box<dyn Work + Send>, Option<usize>);
 
 /// Who works in a run. A probe at each node wants nothing but to be served.
-fn parts(kind: Kind, workload: Workload, nodes: usize) -> Vec<Part> {
+fn parts(case: &Case) -> Vec<Part> {
+    let Case { kind, workload, nodes, .. } = *case;
     let mut parts: Vec<Part> = Vec::new();
     if workload.has(Workload::Register) {
         for number in 0..CLIENTS_PER_KEY as u64 {
@@ -62,6 +64,9 @@ fn parts(kind: Kind, workload: Workload, nodes: usize) -> Vec<Part> {
         // Keys that come and go between those that stay.
         let work = |number: u64| expiry::Expiring::new(100 + number);
         parts.extend((0..4).map(|number| (Box::new(work(number)) as _, None)));
+    }
+    if case.fault == Fault::Full {
+        parts.extend((0..2).map(|_| (Box::new(Stuffer) as _, None)));
     }
     // A replica of Redis never serves a write.
     let probed = if kind == Kind::Redis { 1 } else { nodes };
@@ -126,10 +131,9 @@ pub struct Load {
 
 impl Load {
     /// Sends clients to work.
-    pub fn start(target: &Target, kind: Kind, workload: Workload, random: &mut Random) -> Load {
-        let parts = parts(kind, workload, target.place.nodes);
-        let think = if workload == Workload::All { THINK_OF_ALL } else { THINK };
-        Load::with(target, parts, think, random)
+    pub fn start(target: &Target, case: &Case, random: &mut Random) -> Load {
+        let think = if case.workload == Workload::All { THINK_OF_ALL } else { THINK };
+        Load::with(target, parts(case), think, random)
     }
 
     /// Sends one client to work.

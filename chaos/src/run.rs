@@ -108,7 +108,7 @@ fn carry_out(
     servers.ready(UP_MAX)?;
 
     let mut random = Random::new(case.seed);
-    let load = Load::start(&target, case.kind, case.workload, &mut random);
+    let load = Load::start(&target, &case, &mut random);
     let started = load.started();
     let mut nemesis = Nemesis::new(case, &mut servers, relay.as_ref(), started);
     nemesis.rage(started + Duration::from_secs(case.seconds))?;
