@@ -2,7 +2,7 @@
 
 use super::node::{Asked, Pending};
 use super::profile::Deed;
-use super::world::World;
+use super::world::{Event, World};
 use crate::judge::Judge;
 use base::time::{MILLISECOND, SECOND};
 use base::{Bytes, NodeId, ReplicaId};
@@ -67,7 +67,16 @@ impl World<'_> {
         }
     }
 
-    fn crash(&mut self, id: NodeId) {
+    /// Whoever was just elected may not live for long.
+    pub(super) fn doom(&mut self, id: NodeId) {
+        let (fragile, within) = (self.profile.moods.fragile, self.profile.moods.fragile_ns);
+        if fragile > 0 && self.random.chance(fragile, 100) {
+            let delay = self.random.below(within);
+            self.at(self.t + delay, id, Event::Die);
+        }
+    }
+
+    pub(super) fn crash(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).expect("nodes stay");
         node.liveness = None;
         node.wake_at = u64::MAX;

@@ -26,8 +26,10 @@
 
 mod history;
 mod meddle;
+pub mod moods;
 mod node;
 mod plan;
+mod post;
 pub mod profile;
 mod watch;
 mod world;

@@ -2,6 +2,7 @@
 //! follower that is away until the log it needs is gone, hides from an average world; so each seed
 //! draws what happens often, what seldom and what not at all ("swarm testing", Groce et al., 2012).
 
+use super::moods::Moods;
 use base::Random;
 use base::time::{MILLISECOND, SECOND};
 use protocols::liveness;
@@ -85,6 +86,8 @@ pub struct Profile {
     pub tails: u64,
     /// See `tails`.
     pub tail_ns: u64,
+    /// What else is unusual about it.
+    pub moods: Moods,
 }
 
 fn log_between(random: &mut Random, low: u64, high: u64) -> u64 {
@@ -113,31 +116,10 @@ impl Profile {
             loss: random.below(10),
             tails: random.below(8),
             tail_ns: log_between(random, 20 * MILLISECOND, SECOND),
+            moods: Moods::default(),
         };
-        if random.chance(1, 4) {
-            profile.be_restless(random);
-        }
+        profile.be_moody(random);
         profile
-    }
-
-    /// Leaders come and go: many elections at once, short promises, slow disks that have not kept the
-    /// last vote when the next candidate asks, and messages of elections that are long over.
-    fn be_restless(&mut self, random: &mut Random) {
-        self.raft.election_ns_min = random.between(20, 60) * MILLISECOND;
-        self.raft.election_ns_max = self.raft.election_ns_min + random.below(10 * MILLISECOND);
-        self.liveness.heartbeat_ns = random.between(20, 40) * MILLISECOND;
-        self.liveness.support_ns = 3 * self.liveness.heartbeat_ns;
-        self.sync_ns_max = random.between(5, 40) * MILLISECOND;
-        self.down_ns_max = random.between(30, 300) * MILLISECOND;
-        self.deed_ns_max = random.between(5, 40) * MILLISECOND;
-        self.tails = random.between(4, 16);
-        for (deed, weight) in &mut self.weights {
-            *weight = match deed {
-                Deed::Crash | Deed::Cut | Deed::Pause | Deed::Transfer => *weight * 3,
-                Deed::Append | Deed::Read => *weight / 2,
-                _ => *weight,
-            };
-        }
     }
 
     /// A deed by its weight.

@@ -13,12 +13,32 @@ pub struct Truth {
     /// Entries by place, with the term before them.
     entries: BTreeMap<(Index, Term), (Entry, Term)>,
     committed: Vec<Entry>,
+    /// Who voted in a term, and for whom.
+    votes: BTreeMap<(Term, ReplicaId), ReplicaId>,
+    /// Before any other.
+    pub first_members: Membership,
 }
 
 impl Truth {
     pub fn commit(&self) -> Index {
         Index(self.committed.len() as u64)
     }
+}
+
+/// How many of how many voters are short of a majority, if they are.
+fn short(membership: &Membership, of: impl Fn(ReplicaId, NodeId) -> bool) -> Option<[usize; 2]> {
+    let sets = [&membership.voters, &membership.outgoing].into_iter();
+    let counted = sets.filter(|voters| !voters.is_empty()).map(|voters| {
+        let those = voters.iter().filter(|(replica, node)| of(**replica, **node));
+        [those.count(), voters.len()]
+    });
+    counted.into_iter().find(|[those, all]| *those <= all / 2)
+}
+
+fn membership_in(entries: &[Entry]) -> Option<Membership> {
+    let newest = entries.iter().rfind(|entry| entry.kind == EntryKind::Membership)?;
+    let membership = Membership::decode(&mut Reader::new(newest.data.clone()));
+    Some(membership.expect("a leader encoded it"))
 }
 
 impl World<'_> {
@@ -45,6 +65,33 @@ impl World<'_> {
         let lacking = self.truth.committed.iter().find(lacks).map(|entry| entry.index);
         self.observe(lacking.is_none(), || {
             format!("leader {replica} of {term} lacks the committed entry {lacking:?}")
+        });
+        self.see_election(id, replica, term);
+    }
+
+    /// It has the votes of a quorum, by the membership that its log says.
+    fn see_election(&mut self, id: NodeId, replica: ReplicaId, term: Term) {
+        let raft = self.raft(id, replica);
+        let start = raft.log_start().index;
+        let own = membership_in(&raft.entries(start, Index(u64::MAX), usize::MAX));
+        let before = || membership_in(&self.truth.committed[..start.0 as usize]);
+        let due = own.or_else(before).unwrap_or_else(|| self.truth.first_members.clone());
+        let counts = raft.membership().clone();
+        let disk = self.nodes[&id].replicas[&replica].disk.hard_state;
+        let for_itself = disk.term == term && disk.vote == Some(replica);
+        let lacking = short(&due, |voter, _| match voter == replica {
+            true => for_itself,
+            false => self.truth.votes.get(&(term, voter)) == Some(&replica),
+        });
+        self.observe(counts == due, || format!("{replica} counts by {counts:?}, not by {due:?}"));
+        self.observe(lacking.is_none(), || format!("{replica} is elected by {lacking:?} voters"));
+    }
+
+    /// A replica's vote leaves its node.
+    pub(super) fn see_vote(&mut self, voter: ReplicaId, term: Term, candidate: ReplicaId) {
+        let first = *self.truth.votes.entry((term, voter)).or_insert(candidate);
+        self.observe(!self.watched || first == candidate, || {
+            format!("{voter} votes for {first} and {candidate} in {term}")
         });
     }
 
@@ -76,17 +123,14 @@ impl World<'_> {
         self.truth.committed.extend(raft.entries(known, index, usize::MAX));
         let Some(last) = self.truth.committed.last() else { return };
         let (last_index, last_term) = (last.index, last.term);
-        for voters in [&membership.voters, &membership.outgoing] {
-            let holds = |(replica, node): &(&ReplicaId, &NodeId)| {
-                let replica = self.nodes[*node].replicas.get(*replica);
-                replica.is_some_and(|replica| replica.disk.holds(last_index, last_term))
-            };
-            let holding = voters.iter().filter(holds).count();
-            let enough = voters.is_empty() || holding > voters.len() / 2;
-            self.observe(enough, || {
-                format!("{last_index} is committed on {holding} of {} disks", voters.len())
-            });
-        }
+        let lacking = short(&membership, |replica, node| {
+            let replica = self.nodes[&node].replicas.get(&replica);
+            replica.is_some_and(|replica| replica.disk.holds(last_index, last_term))
+        });
+        self.observe(lacking.is_none(), || {
+            let [holding, all] = lacking.unwrap_or_default();
+            format!("{last_index} is committed on {holding} of {all} disks")
+        });
     }
 
     /// A replica applies an entry.

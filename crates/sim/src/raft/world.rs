@@ -24,6 +24,8 @@ const EVENTS_PER_MS: u64 = 50;
 pub enum Event {
     Wake,
     Restart,
+    /// It dies at once.
+    Die,
     Liveness {
         from: NodeId,
         message: liveness::Message,
@@ -156,6 +158,7 @@ impl<'a> World<'a> {
         let voters = self.profile.voters;
         let membership = Membership::of_voters((1..=voters).map(|id| (ReplicaId(id), NodeId(id))));
         self.members.1 = membership.clone();
+        self.truth.first_members = membership.clone();
         let liar = NodeId(self.random.between(1, self.profile.nodes));
         for id in (1..=self.profile.nodes).map(NodeId) {
             let lies = id == liar && voters >= 3;
@@ -220,7 +223,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn at(&mut self, t: u64, node: NodeId, event: Event) {
+    pub(super) fn at(&mut self, t: u64, node: NodeId, event: Event) {
         self.sequence += 1;
         self.events.insert(self.sequence, event);
         self.queue.push(Reverse((t, self.sequence, node)));
@@ -312,6 +315,8 @@ impl<'a> World<'a> {
         let boot_now = self.nodes[&id].boot;
         match event {
             Event::Restart => {}
+            Event::Die if self.healed => {}
+            Event::Die => return self.crash(id),
             Event::Wake => self.wake(id),
             Event::Liveness { from, message } => {
                 let t = self.t;
@@ -444,6 +449,9 @@ impl<'a> World<'a> {
                 self.write(id, replica, 0, Write::Compact(log_start));
             }
             Effect::Send { to, message } => {
+                if let Body::Voted { granted: true } = message.body {
+                    self.see_vote(replica, message.term, to);
+                }
                 let known = self.raft(id, replica).membership().node_of(to);
                 if let Some(node) = known.or_else(|| self.home_of(to)) {
                     if self.is_member(replica) && self.is_member(to) {
@@ -460,7 +468,7 @@ impl<'a> World<'a> {
             Effect::Commit { index } => {
                 self.see_commit(id, replica, index);
                 let boot = self.nodes[&id].boot;
-                let lag = [0, 0, 0, 50 * MILLISECOND][self.random.below(4) as usize];
+                let lag = [0, 0, 0, self.profile.moods.apply_ns_max][self.random.below(4) as usize];
                 let delay = self.random.below(lag + 1);
                 self.at(self.t + delay, id, Event::Apply { boot, replica, index });
             }
@@ -471,6 +479,7 @@ impl<'a> World<'a> {
                 self.log(|| format!("{replica} is {role:?} in {term}, leader {leader:?}"));
                 if role == Role::Leader {
                     self.see_leader(id, replica, term);
+                    self.doom(id);
                 }
             }
             Effect::MembershipChanged(membership) => {
@@ -571,14 +580,17 @@ impl<'a> World<'a> {
         let index = machine.applied.index;
         let home = self.raft(id, replica).membership().node_of(to);
         self.call(id, replica, |raft, _, _| raft.snapshot_started(to, index));
-        let delay = self.random.below(200 * MILLISECOND);
+        let moods = &self.profile.moods;
+        let patience_ns = moods.stream_patience_ns;
+        let delay = self.random.below(moods.stream_ns_max);
         let broken = Event::SnapshotOutcome { from: replica, to, index, delivered: false };
         match home.filter(|home| !self.blocked.contains(&(id, *home))) {
             Some(home) => {
                 let event = Event::Snapshot { from: replica, from_node: id, to, machine };
+                self.repeat(home, event.clone());
                 self.at(self.t + delay, home, event);
                 // If the answer is lost the stream counts as broken.
-                self.at(self.t + SECOND, id, broken);
+                self.at(self.t + patience_ns, id, broken);
             }
             None => self.at(self.t + delay, id, broken),
         }
@@ -660,32 +672,6 @@ impl<'a> World<'a> {
                 let read = self.history.read(self.history.floor(), &machine.list);
                 self.client(read);
             }
-        }
-    }
-
-    fn send_liveness(&mut self, from: NodeId, effects: Vec<liveness::Effect>) {
-        for liveness::Effect::Send { to, message } in effects {
-            self.send(from, to, Event::Liveness { from, message });
-        }
-    }
-
-    fn send(&mut self, from: NodeId, to: NodeId, event: Event) {
-        if self.blocked.contains(&(from, to)) {
-            return;
-        }
-        let loss = self.profile.loss;
-        let copies = match self.random.below(100) {
-            n if self.healed || n >= loss + 3 => 1,
-            n if n >= loss => 2,
-            _ => 0,
-        };
-        for _ in 0..copies {
-            let tails = self.profile.tails;
-            let delay = match self.random.below(40) {
-                n if !self.healed && n < tails => self.random.below(self.profile.tail_ns),
-                _ => self.random.between(MILLISECOND / 10, MILLISECOND),
-            };
-            self.at(self.t + delay, to, event.clone());
         }
     }
 }
