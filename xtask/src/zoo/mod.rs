@@ -23,7 +23,8 @@ use std::time::{Duration, Instant};
 const HELP: &str = "\
 cargo xtask zoo [OPTIONS]
 
-  --only N[,N…]        only these mutants
+  --only N[,N-M…]      only these mutants
+  --rest               only mutants of which no result is kept yet, so that a count can be gone on with
   --starts N           how often each is hunted, from different seeds; default 5
   --budget-seconds S   longest hunt; default 600
   --stages A,B         of all, clients, tests; default all three
@@ -44,6 +45,7 @@ const TESTS_MAX: Duration = Duration::from_secs(120);
 #[derive(Clone, Debug)]
 struct Options {
     only: Vec<u32>,
+    rest: bool,
     starts: u64,
     budget_seconds: u64,
     stages: Vec<String>,
@@ -54,6 +56,7 @@ struct Options {
 fn parse(words: &[&str]) -> Result<Options, String> {
     let mut options = Options {
         only: Vec::new(),
+        rest: false,
         starts: 5,
         budget_seconds: 600,
         stages: ["all", "clients", "tests"].map(str::to_owned).to_vec(),
@@ -67,12 +70,15 @@ fn parse(words: &[&str]) -> Result<Options, String> {
         match *word {
             "--quick" => options.quick = true,
             "--check" => options.check = true,
+            "--rest" => options.rest = true,
             "--starts" => options.starts = number(next()?)?,
             "--budget-seconds" => options.budget_seconds = number(next()?)?,
             "--stages" => options.stages = next()?.split(',').map(str::to_owned).collect(),
             "--only" => {
-                let numbers = next()?.split(',').map(|text| Ok(number(text)? as u32));
-                options.only = numbers.collect::<Result<_, String>>()?;
+                for range in next()?.split(',') {
+                    let (first, last) = range.split_once('-').unwrap_or((range, range));
+                    options.only.extend(number(first)? as u32..=number(last)? as u32);
+                }
             }
             _ => return Err(HELP.to_owned()),
         }
@@ -145,15 +151,27 @@ fn full(options: &Options) -> Result<(), String> {
         return Ok(());
     }
     let mut lines = report::read(&root().join(report::RESULTS));
+    lines.retain(|number, _| mutants.iter().any(|mutant| mutant.number == *number));
     let chosen =
         |mutant: &&Mutant| options.only.is_empty() || options.only.contains(&mutant.number);
     for mutant in mutants.iter().filter(chosen) {
+        if options.rest && lines.contains_key(&mutant.number) {
+            continue;
+        }
         let line = lines.entry(mutant.number).or_default();
+        (line.starts, line.commit) = (options.starts, commit());
         examine(mutant, options, &programs, line)?;
         println!("{}", report::shown(mutant, line));
         report::write(&root().join(report::RESULTS), &lines)?;
     }
     report::update_page(&mutants, &lines)
+}
+
+/// What is checked out.
+fn commit() -> String {
+    let mut git = Command::new("git");
+    let told = git.args(["rev-parse", "--short", "HEAD"]).current_dir(root()).output();
+    told.map(|told| String::from_utf8_lossy(&told.stdout).trim().to_owned()).unwrap_or_default()
 }
 
 /// Hunts one mutant by all means.

@@ -2,7 +2,7 @@
 
 use super::mutant::{Mutant, World};
 use crate::root;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -32,6 +32,10 @@ pub struct Line {
     pub clients: Hunt,
     /// Tests that fail.
     pub tests: Vec<String>,
+    /// How often it was hunted, by each; numbers are medians of so many.
+    pub starts: u64,
+    /// On which commit.
+    pub commit: String,
 }
 
 /// What the runner said.
@@ -73,22 +77,29 @@ fn parse(line: &str) -> Option<(u32, Line)> {
     let tests = cells.get(7)?.split(' ').filter(|test| !test.is_empty()).map(str::to_owned);
     Some((
         cells[0].parse().ok()?,
-        Line { all: hunt(1)?, clients: hunt(4)?, tests: tests.collect() },
+        Line {
+            all: hunt(1)?,
+            clients: hunt(4)?,
+            tests: tests.collect(),
+            starts: cells.get(8)?.parse().ok()?,
+            commit: (*cells.get(9)?).to_owned(),
+        },
     ))
 }
 
 /// Keeps results.
 pub fn write(path: &Path, lines: &BTreeMap<u32, Line>) -> Result<(), String> {
     let mut text =
-        "mutant\tall judges\tseeds\tseconds\tclients only\tseeds\tseconds\ttests\n".to_owned();
-    for (number, Line { all, clients, tests }) in lines {
+        "mutant\tall judges\tseeds\tseconds\tclients only\tseeds\tseconds\ttests\tstarts\tcommit\n"
+            .to_owned();
+    for (number, Line { all, clients, tests, starts, commit }) in lines {
         let _ = write!(text, "{number}");
         for hunt in [all, clients] {
             let what: String = hunt.caught.iter().flat_map(|what| what.chars()).take(120).collect();
             let what = what.replace('\t', " ");
             let _ = write!(text, "\t{what}\t{}\t{:.2}", hunt.seeds, hunt.seconds);
         }
-        let _ = writeln!(text, "\t{}", tests.join(" "));
+        let _ = writeln!(text, "\t{}\t{starts}\t{commit}", tests.join(" "));
     }
     std::fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
 }
@@ -124,7 +135,7 @@ fn table(mutants: &[Mutant], lines: &BTreeMap<u32, Line>) -> String {
          | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
         .to_owned();
     for mutant in mutants {
-        let line = lines.get(&mutant.number).cloned().unwrap_or_default();
+        let Some(line) = lines.get(&mutant.number).cloned() else { continue };
         let world = match mutant.world {
             World::Raft => "Raft",
             World::Node => "nodes",
@@ -160,11 +171,23 @@ fn table(mutants: &[Mutant], lines: &BTreeMap<u32, Line>) -> String {
         by(&|line| line.clients.caught.as_ref().is_some_and(|what| what.starts_with("client")));
     let _ = write!(
         text,
-        "\n{} mutants, {found} found, {by_clients} of them by what clients see alone, with the cores' \
-         assertions off.\n",
-        mutants.len()
+        "\n{} mutants, {} examined, {found} found, {by_clients} of them by what clients see alone, with \
+         the cores' assertions off. {}\n",
+        mutants.len(),
+        lines.len(),
+        origin(lines)
     );
     text
+}
+
+/// Where the numbers come from.
+fn origin(lines: &BTreeMap<u32, Line>) -> String {
+    let commits: BTreeSet<&str> = lines.values().map(|line| line.commit.as_str()).collect();
+    let commits: Vec<&str> = commits.into_iter().filter(|commit| !commit.is_empty()).collect();
+    let starts = || lines.values().map(|line| line.starts);
+    let (least, most) = (starts().min().unwrap_or(0), starts().max().unwrap_or(0));
+    let starts = if least == most { most.to_string() } else { format!("{least} to {most}") };
+    format!("`cargo xtask zoo` on {}, medians of {starts} starts.", commits.join(", "))
 }
 
 fn cells(hunt: &Hunt) -> [String; 2] {
@@ -205,6 +228,8 @@ mod tests {
             all: Hunt { caught: Some("watch: x".into()), seeds: 3, seconds: 0.5 },
             clients: Hunt { caught: None, seeds: 7, seconds: 60.0 },
             tests: vec!["protocols::stories".into()],
+            starts: 5,
+            commit: "0123abc".into(),
         };
         let path = std::env::temp_dir().join(format!("zoo-results-{}", std::process::id()));
         write(&path, &[(4, line.clone())].into()).unwrap();

@@ -1,9 +1,11 @@
 //! The observer: sees every log, every commit index, every disk, and knows Raft's invariants.
 
+use super::node::Replica;
 use super::world::World;
 use crate::judge::Judge;
 use base::codec::Reader;
 use base::{Entry, EntryKind, Index, Membership, NodeId, ReplicaId, Term};
+use protocols::raft::{Context, Role};
 use std::collections::BTreeMap;
 
 /// What the observer knows.
@@ -67,6 +69,70 @@ impl World<'_> {
             format!("leader {replica} of {term} lacks the committed entry {lacking:?}")
         });
         self.see_election(id, replica, term);
+        self.see_no_lease_but(id, replica);
+    }
+
+    /// Nobody else may still read from a lease: whoever voted had to be free to.
+    fn see_no_lease_but(&mut self, id: NodeId, replica: ReplicaId) {
+        let mut leased = None;
+        for node in self.nodes.values().filter(|node| node.id != id) {
+            let Some(liveness) = &node.liveness else { continue };
+            let ctx = Context { now: node.time(self.t), liveness };
+            let leads = |other: &Replica| other.raft.as_ref().and_then(|raft| raft.lease_read(ctx));
+            leased = leased.or(node.replicas.iter().find(|(_, other)| leads(other).is_some()));
+        }
+        let other = leased.map(|(other, _)| *other);
+        self.observe(other.is_none(), || {
+            format!("{replica} is elected while {other:?} has a lease")
+        });
+    }
+
+    /// A replica says that it holds the leader's log up to here.
+    pub(super) fn see_acknowledged(&mut self, id: NodeId, replica: ReplicaId, matched: Index) {
+        let Some(term) = self.raft(id, replica).term_at(matched).filter(|_| self.watched) else {
+            return;
+        };
+        let fine = self.nodes[&id].replicas[&replica].disk.holds(matched, term);
+        self.observe(fine, || format!("{replica} acknowledges {matched}, its disk lacks it"));
+    }
+
+    /// A replica was told something of an earlier term: if it leads, what it knows of the others'
+    /// logs must still be so.
+    pub(super) fn see_told_late(&mut self, id: NodeId, replica: ReplicaId) {
+        if !self.watched || self.raft(id, replica).role() != Role::Leader {
+            return;
+        }
+        let leader = self.raft(id, replica);
+        let untrue = leader.status().progress.into_iter().find(|(other, progress)| {
+            let term = leader.term_at(progress.matched);
+            let at = self.nodes[&progress.node].replicas.get(other);
+            let holds = |term| at.is_some_and(|at| at.disk.holds(progress.matched, term));
+            term.is_some_and(|term| progress.matched > Index(0) && !holds(term))
+        });
+        let untrue = untrue.map(|(other, progress)| (other, progress.matched));
+        self.observe(untrue.is_none(), || format!("{replica} counts on {untrue:?} in vain"));
+    }
+
+    /// What a replica holds beyond what it knows to be committed.
+    pub(super) fn ends_of(&self, id: NodeId, replica: ReplicaId) -> Vec<Entry> {
+        match &self.nodes[&id].replicas[&replica].raft {
+            Some(raft) if self.watched => raft.entries(raft.commit(), Index(u64::MAX), usize::MAX),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A snapshot was installed over these entries: those that are committed stay.
+    pub(super) fn see_installed(&mut self, id: NodeId, replica: ReplicaId, before: &[Entry]) {
+        let raft = self.raft(id, replica);
+        let start = raft.log_start().index;
+        let lost = before.iter().filter(|entry| entry.index > start).find(|entry| {
+            let committed = self.truth.committed.get(entry.index.0 as usize - 1);
+            committed == Some(entry) && raft.term_at(entry.index) != Some(entry.term)
+        });
+        let lost = lost.map(|entry| entry.index);
+        self.observe(lost.is_none(), || {
+            format!("{replica} drops the committed entry {lost:?} for a snapshot")
+        });
     }
 
     /// It has the votes of a quorum, by the membership that its log says.
@@ -120,6 +186,9 @@ impl World<'_> {
             return self.observe(false, || format!("{index} is committed, nobody held {known}"));
         }
         let membership = raft.membership().clone();
+        let counted = raft.role() == Role::Leader && raft.term_at(index) != Some(raft.term());
+        self.observe(!counted, || format!("{replica} commits {index} of an earlier term"));
+        let raft = self.raft(id, replica);
         self.truth.committed.extend(raft.entries(known, index, usize::MAX));
         let Some(last) = self.truth.committed.last() else { return };
         let (last_index, last_term) = (last.index, last.term);

@@ -330,7 +330,11 @@ impl<'a> World<'a> {
             Event::Raft { from, to, message } => {
                 self.ensure_replica(id, to);
                 self.log(|| format!("{from} -> {to} {}", brief(&message)));
+                let late = message.term < self.raft(id, to).term();
                 self.step(id, to, Input::Message { from, message });
+                if late {
+                    self.see_told_late(id, to);
+                }
             }
             Event::Synced { boot, replica, ticket } if boot == boot_now => {
                 self.synced(id, replica, ticket);
@@ -449,8 +453,10 @@ impl<'a> World<'a> {
                 self.write(id, replica, 0, Write::Compact(log_start));
             }
             Effect::Send { to, message } => {
-                if let Body::Voted { granted: true } = message.body {
-                    self.see_vote(replica, message.term, to);
+                match message.body {
+                    Body::Voted { granted: true } => self.see_vote(replica, message.term, to),
+                    Body::Appended { matched, .. } => self.see_acknowledged(id, replica, matched),
+                    _ => {}
                 }
                 let known = self.raft(id, replica).membership().node_of(to);
                 if let Some(node) = known.or_else(|| self.home_of(to)) {
@@ -608,12 +614,14 @@ impl<'a> World<'a> {
         let start = machine.applied.clone();
         let index = start.index;
         self.replica(id, to).installing = Some(machine.clone());
+        let before = self.ends_of(id, to);
         let installed =
             self.call(id, to, |raft, ctx, effects| raft.snapshot_received(ctx, start, effects));
         self.log(|| format!("snapshot {from} -> {to} at {index}: {installed:?}"));
         self.replica(id, to).installing = None;
         if installed == Some(true) {
             self.stats.snapshots += 1;
+            self.see_installed(id, to, &before);
             let replica = self.replica(id, to);
             replica.pending.retain(|pending| pending.index > index);
             replica.machine = machine;
