@@ -7,11 +7,14 @@
 //! Three judges look on ([`crate::judge`]). The cores' own assertions are one. An observer who sees
 //! everything is the second (`watch.rs`):
 //!
-//! * election safety: one leader per term;
+//! * election safety: one leader per term, elected by a quorum of the membership in its log, of whom
+//!   nobody voted twice, while nobody else had a lease;
 //! * log matching: one entry per (index, term), with one predecessor;
 //! * leader completeness: a new leader holds everything that was committed in earlier terms;
 //! * state machine safety: one entry per committed index;
-//! * durability: what is committed is on the disks of a quorum at that moment;
+//! * durability: what is committed is on the disks of a quorum at that moment, what is acknowledged
+//!   is on the disk of whoever says so, and no snapshot takes committed entries away;
+//! * commit by count: a leader commits entries of its own term, and older ones by them;
 //! * leases: whoever may read from its lease has everything that was committed;
 //! * read rounds: a read sees everything that was committed when it began.
 //!
@@ -22,7 +25,8 @@
 //!
 //! Then the world heals, and it must serve, converge and fall silent within seconds.
 //!
-//! Every seed draws its own weights of what happens ([`profile`]), and is the same run each time.
+//! Every seed draws its own weights of what happens ([`profile`]) and its [`moods`], and is the same
+//! run each time.
 
 mod history;
 mod meddle;
