@@ -97,7 +97,7 @@ impl World<'_> {
     }
 
     /// A replica was told something of an earlier term: if it leads, what it knows of the others'
-    /// logs must still be so.
+    /// logs must still be so, for those who have not gone on to a later term.
     pub(super) fn see_told_late(&mut self, id: NodeId, replica: ReplicaId) {
         if !self.watched || self.raft(id, replica).role() != Role::Leader {
             return;
@@ -106,8 +106,9 @@ impl World<'_> {
         let untrue = leader.status().progress.into_iter().find(|(other, progress)| {
             let term = leader.term_at(progress.matched);
             let at = self.nodes[&progress.node].replicas.get(other);
+            let went_on = at.is_some_and(|at| at.disk.hard_state.term > leader.term());
             let holds = |term| at.is_some_and(|at| at.disk.holds(progress.matched, term));
-            term.is_some_and(|term| progress.matched > Index(0) && !holds(term))
+            !went_on && term.is_some_and(|term| progress.matched > Index(0) && !holds(term))
         });
         let untrue = untrue.map(|(other, progress)| (other, progress.matched));
         self.observe(untrue.is_none(), || format!("{replica} counts on {untrue:?} in vain"));
