@@ -194,6 +194,11 @@ impl Profile {
             options,
         };
         profile.draw_disks(random);
+        if profile.damages && profile.steppers < nodes {
+            // While a minority of nodes is being replaced the others are all voters there are, and of
+            // these, too, most clocks must be right.
+            profile.steppers = (nodes - minority - 1) / 2;
+        }
         profile
     }
 
