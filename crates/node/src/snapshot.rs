@@ -11,6 +11,10 @@
 //! the flush leaves the old state, and garbage that compaction drops; a crash after it leaves rows
 //! ahead of the log, and the next start begins the log where the rows are.
 //!
+//! Until the flip the disk holds the old rows and the new ones. A full disk takes no more of a
+//! snapshot than one memtable, for which it has room in reserve: the rest would take that up, and
+//! neither it nor anything else could become durable. What most rows were deleted of fits.
+//!
 //! Format of a chunk: format, whether it is the last, then in the first chunk the [`LogStart`] of
 //! the state, in the last one the hash, in all of them rows: space, key, row.
 
@@ -32,6 +36,8 @@ const REFUSED: u64 = u64::MAX;
 /// A stream that makes no progress for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A full disk that got too much of a snapshot takes none for so long.
+const FULL_REST: Duration = Duration::from_secs(5);
 /// Chunks without an answer for so long are sent again: the bulk link may have broken under them, or
 /// not been up yet.
 const RESEND: Duration = Duration::from_secs(2);
@@ -44,6 +50,8 @@ pub(crate) type Row = (Space, Bytes, Bytes);
 pub(crate) struct Snapshots {
     outgoing: BTreeMap<(ShardId, ReplicaId), Outgoing>,
     incoming: BTreeMap<ShardId, Incoming>,
+    /// Snapshots that begin before that are refused.
+    rest_until: Mono,
     /// Acknowledgements that wait until memtables have been flushed.
     owed: Vec<(NodeId, Message)>,
 }
@@ -75,6 +83,8 @@ struct Incoming {
     log_start: LogStart,
     hash: StateHash,
     spaces: BTreeMap<Space, u64>,
+    /// Of all its rows so far.
+    bytes: usize,
     /// All rows are here and the descriptor points at them; once that is durable, the answer to
     /// this node is due.
     flipped: Option<NodeId>,
@@ -321,6 +331,14 @@ impl Node {
         if number < incoming.next {
             return incoming.flipped.is_none().then_some(incoming.next);
         }
+        incoming.bytes +=
+            chunk.rows.iter().map(|(_, key, row)| key.len() + row.len()).sum::<usize>();
+        if self.core.disk_full() && incoming.bytes > self.core.options.engine.memtable_bytes {
+            tracing::warn!(node = %self.core.me, shard = %id, "no room for a snapshot of all rows");
+            self.snapshots.rest_until = self.core.now.mono + FULL_REST;
+            self.drop_incoming(id);
+            return Some(REFUSED);
+        }
         incoming.next += 1;
         let next = incoming.next;
         let mut rows = Vec::with_capacity(chunk.rows.len());
@@ -348,9 +366,13 @@ impl Node {
         if shard.installing.is_some() || log_start.index <= shard.applied() || shard.leads() {
             return false;
         }
+        if self.core.now.mono < self.snapshots.rest_until {
+            return false;
+        }
         self.drop_incoming(id);
         let (hash, spaces) = (StateHash::new(), BTreeMap::new());
-        let incoming = Incoming { stream, next: 0, log_start, hash, spaces, flipped: None };
+        let incoming =
+            Incoming { stream, next: 0, log_start, hash, spaces, bytes: 0, flipped: None };
         self.snapshots.incoming.insert(id, incoming);
         true
     }
