@@ -120,8 +120,8 @@ impl DataIds {
     }
 
     /// Ids whose rows are garbage.
-    pub fn dead(&self) -> Vec<u64> {
-        self.dead.iter().copied().collect()
+    pub fn dead(&self) -> &BTreeSet<u64> {
+        &self.dead
     }
 }
 
@@ -174,7 +174,7 @@ mod tests {
         let rows = [descriptor.row(), ids.row()].map(|(key, row)| (key, row.unwrap()));
         let (descriptors, ids) = load(rows.to_vec()).unwrap();
         assert_eq!(descriptors[&ShardId(2)], descriptor);
-        assert_eq!(ids.dead(), [orphan]);
+        assert_eq!(*ids.dead(), [orphan].into());
     }
 
     #[test]

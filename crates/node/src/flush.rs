@@ -12,7 +12,7 @@ use crate::core::Core;
 use crate::effect::Effect;
 use crate::node::Node;
 use base::{Index, ShardId};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use storage::engine::FlushJob;
 
 /// Frozen memtables that are no tables yet.
@@ -25,6 +25,11 @@ pub(crate) struct Flush {
     durable: u64,
     /// Freeze at the next chance, however little there is.
     pub forced: bool,
+    /// Data ids that died before any descriptor referred to them. Unlike others their rows may go
+    /// at once.
+    pub unused: BTreeSet<u64>,
+    /// Data ids that nothing in the tables refers to, as of the last flush.
+    dead: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -35,7 +40,7 @@ struct Frozen {
     applied: Vec<(ShardId, Index)>,
     /// Data ids that nothing in it refers to. Those that died since then are still referred to by
     /// what is on the disk: after a crash their rows would be needed again.
-    dead: Vec<u64>,
+    dead: BTreeSet<u64>,
     /// Shards whose installed snapshot becomes durable with this.
     installing: Vec<ShardId>,
 }
@@ -76,7 +81,7 @@ impl Node {
         // What this turn has gathered for the log goes out with the next ticket.
         let gathered = !self.core.records.is_empty() || !self.core.owed.is_empty();
         let ticket = self.flush.emitted + u64::from(gathered);
-        let (dead, mut installing) = (self.core.ids.dead(), self.installing());
+        let (dead, mut installing) = (self.core.ids.dead().clone(), self.installing());
         installing.retain(|shard| !self.flush.frozen.iter().any(|f| f.installing.contains(shard)));
         let job = Some((ticket, job));
         self.flush.frozen.push_back(Frozen { id, job, applied, dead, installing });
@@ -110,8 +115,16 @@ impl Node {
             self.core.work.dropped += before - shard.raft.log_bytes();
         }
         self.installs_flushed(flushed.installing);
-        let oldest = self.core.engine.oldest_generation();
-        self.core.effects.push(Effect::Compact { oldest, dead: flushed.dead });
+        self.flush.unused.retain(|id| !flushed.dead.contains(id));
+        self.flush.dead = flushed.dead;
+        self.merge_unused();
         self.flush.hand_out(&mut self.core);
+    }
+
+    /// Has tables merged, without the rows that nothing on the disk refers to.
+    pub(crate) fn merge_unused(&mut self) {
+        let oldest = self.core.engine.oldest_generation();
+        let dead = self.flush.dead.union(&self.flush.unused).copied().collect();
+        self.core.effects.push(Effect::Compact { oldest, dead });
     }
 }

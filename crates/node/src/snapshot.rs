@@ -11,9 +11,12 @@
 //! the flush leaves the old state, and garbage that compaction drops; a crash after it leaves rows
 //! ahead of the log, and the next start begins the log where the rows are.
 //!
-//! Until the flip the disk holds the old rows and the new ones. A full disk takes no more of a
-//! snapshot than one memtable, for which it has room in reserve: the rest would take that up, and
-//! neither it nor anything else could become durable. What most rows were deleted of fits.
+//! Until the flip the disk holds the old rows and the new ones. On a full disk the new ones would
+//! take up what it has in reserve, and then neither they nor anything else could become durable. So
+//! there they are held in memory until all are here, and then go into one memtable together, for
+//! which the reserve has room. A snapshot of more rows is refused, and leaves nothing; the leader
+//! tries again until most rows are deleted, or the disk has room. If the disk became full on the way
+//! the rows that came before that are garbage, and merging is asked to let them go.
 //!
 //! Format of a chunk: format, whether it is the last, then in the first chunk the [`LogStart`] of
 //! the state, in the last one the hash, in all of them rows: space, key, row.
@@ -35,7 +38,6 @@ const FORMAT: u8 = 1;
 const REFUSED: u64 = u64::MAX;
 /// A stream that makes no progress for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(20);
-
 /// A full disk that got too much of a snapshot takes none for so long.
 const FULL_REST: Duration = Duration::from_secs(5);
 /// Chunks without an answer for so long are sent again: the bulk link may have broken under them, or
@@ -83,11 +85,18 @@ struct Incoming {
     log_start: LogStart,
     hash: StateHash,
     spaces: BTreeMap<Space, u64>,
-    /// Of all its rows so far.
+    /// What all its rows so far take of memtables.
     bytes: usize,
+    /// Rows of which none is in a memtable yet, since the disk is full.
+    held: Vec<Row>,
     /// All rows are here and the descriptor points at them; once that is durable, the answer to
     /// this node is due.
     flipped: Option<NodeId>,
+}
+
+/// What a row takes of a memtable.
+fn memtable_bytes(key: &Bytes, row: &Bytes) -> usize {
+    storage::engine::version_bytes(size_of::<u64>() + key.len(), row.len())
 }
 
 struct Chunk {
@@ -331,34 +340,62 @@ impl Node {
         if number < incoming.next {
             return incoming.flipped.is_none().then_some(incoming.next);
         }
-        incoming.bytes +=
-            chunk.rows.iter().map(|(_, key, row)| key.len() + row.len()).sum::<usize>();
-        if self.core.disk_full() && incoming.bytes > self.core.options.engine.memtable_bytes {
-            tracing::warn!(node = %self.core.me, shard = %id, "no room for a snapshot of all rows");
-            self.snapshots.rest_until = self.core.now.mono + FULL_REST;
+        let rows = chunk.rows.iter();
+        incoming.bytes += rows.map(|(_, key, row)| memtable_bytes(key, row)).sum::<usize>();
+        let (bytes, next) = (incoming.bytes, number + 1);
+        if self.core.disk_full() && !self.fits_memtable(bytes) {
+            self.refuse_for_room(id);
+            return Some(REFUSED);
+        }
+        let incoming = self.snapshots.incoming.get_mut(&id).expect("just seen");
+        incoming.next = next;
+        chunk.rows.iter().for_each(|(space, key, row)| incoming.hash.add(*space, key, row));
+        incoming.held.extend(chunk.rows);
+        if chunk.last && incoming.hash.finish() != chunk.hash {
+            tracing::error!(node = %self.core.me, shard = %id, "snapshot: the hash over its rows differs");
             self.drop_incoming(id);
             return Some(REFUSED);
         }
-        incoming.next += 1;
-        let next = incoming.next;
-        let mut rows = Vec::with_capacity(chunk.rows.len());
-        for (space, key, row) in chunk.rows {
-            incoming.hash.add(space, &key, &row);
+        if chunk.last || !self.core.disk_full() {
+            self.write_held(id);
+        }
+        if !chunk.last {
+            return Some(next);
+        }
+        self.flip(from, id);
+        None
+    }
+
+    /// Puts rows that came into the memtable.
+    fn write_held(&mut self, id: ShardId) {
+        let incoming = self.snapshots.incoming.get_mut(&id).expect("the caller has it");
+        let mut rows = Vec::with_capacity(incoming.held.len());
+        for (space, key, row) in std::mem::take(&mut incoming.held) {
             let data = *incoming.spaces.entry(space).or_insert_with(|| self.core.ids.fresh());
             // A copy, so that the memtable does not keep the whole chunk.
             rows.push((engine_key(data, &key), Some(Bytes::copy_from_slice(&row))));
         }
         self.core.engine.write(rows);
-        if !chunk.last {
-            return Some(next);
+    }
+
+    /// Whether rows of so many bytes fit the memtable, with what is in it.
+    fn fits_memtable(&self, bytes: usize) -> bool {
+        let taken = self.core.engine.stats().active_bytes;
+        taken + bytes <= self.core.options.engine.memtable_bytes
+    }
+
+    /// The disk has no room for the snapshot that comes. What is there of it goes at once, since
+    /// the next flush may need that room; and the memtable is emptied for the next one.
+    fn refuse_for_room(&mut self, id: ShardId) {
+        tracing::warn!(node = %self.core.me, shard = %id, "no room for a snapshot of all rows");
+        self.snapshots.rest_until = self.core.now.mono + FULL_REST;
+        let incoming = self.snapshots.incoming.get(&id);
+        let garbage = incoming.is_some_and(|incoming| !incoming.spaces.is_empty());
+        self.drop_incoming(id);
+        if garbage {
+            self.merge_unused();
         }
-        if incoming.hash.finish() != chunk.hash {
-            tracing::error!(node = %self.core.me, shard = %id, "snapshot: the hash over its rows differs");
-            self.drop_incoming(id);
-            return Some(REFUSED);
-        }
-        self.flip(from, id);
-        None
+        self.flush.forced |= self.core.engine.stats().active_rows > 0;
     }
 
     fn begin_incoming(&mut self, id: ShardId, stream: u64, log_start: LogStart) -> bool {
@@ -371,14 +408,16 @@ impl Node {
         }
         self.drop_incoming(id);
         let (hash, spaces) = (StateHash::new(), BTreeMap::new());
+        let (bytes, held) = (0, Vec::new());
         let incoming =
-            Incoming { stream, next: 0, log_start, hash, spaces, bytes: 0, flipped: None };
+            Incoming { stream, next: 0, log_start, hash, spaces, bytes, held, flipped: None };
         self.snapshots.incoming.insert(id, incoming);
         true
     }
 
     fn drop_incoming(&mut self, id: ShardId) {
         if let Some(incoming) = self.snapshots.incoming.remove(&id) {
+            self.flush.unused.extend(incoming.spaces.values());
             incoming.spaces.into_values().for_each(|data| self.core.ids.bury(data));
         }
     }

@@ -321,8 +321,8 @@ fn a_snapshot_whose_last_chunk_fills_the_window_is_over_when_that_is_acknowledge
     comes_back_by_snapshot(0, 1);
 }
 
-/// The bulk links come up so many milliseconds after the others, and so many chunks may be under way.
-fn comes_back_by_snapshot(bulk_late_ms: u64, chunks: usize) {
+/// Three nodes, of which the first is cut off and needs a snapshot, and another one of them.
+fn one_behind_the_log(chunks: usize) -> (Cluster, NodeId, NodeId) {
     let mut options = Options { snapshot_chunks: chunks, ..Options::default() };
     options.engine.memtable_bytes = 8 << 10;
     options.raft.retain_bytes_max = 4 << 10;
@@ -334,6 +334,12 @@ fn comes_back_by_snapshot(bulk_late_ms: u64, chunks: usize) {
     for n in 0..500 {
         cluster.set(other.0, &format!("key{n}"), &"x".repeat(100));
     }
+    (cluster, lost, other)
+}
+
+/// The bulk links come up so many milliseconds after the others, and so many chunks may be under way.
+fn comes_back_by_snapshot(bulk_late_ms: u64, chunks: usize) {
+    let (mut cluster, lost, other) = one_behind_the_log(chunks);
     cluster.cut.clear();
     cluster.bulk_from = cluster.now + bulk_late_ms * MILLISECOND;
     cluster.run_until(cluster.now + 3 * bulk_late_ms * MILLISECOND + 3000 * MILLISECOND);
@@ -664,6 +670,72 @@ fn full_memtables_behind_a_slow_flush_become_tables_of_their_own() {
     assert!(sizes.iter().all(|bytes| *bytes < 12 << 10), "{sizes:?}");
     cluster.slow.remove(&leader);
     assert_eq!(cluster.get(2, "key59"), kv::Answer::Bytes(text(&"x".repeat(200))));
+}
+
+/// A snapshot of more would take up what a full disk has in reserve, and nothing could become
+/// durable there any more. What does not fit is refused without a trace, as often as it comes.
+#[test]
+fn a_full_disk_takes_a_snapshot_of_one_memtable_and_no_larger_one() {
+    let (mut cluster, lost, other) = one_behind_the_log(1);
+    room(&mut cluster, lost, Room::Reserve);
+    cluster.run_until(cluster.now + 2_000 * MILLISECOND);
+    cluster.cut.clear();
+    let rows = |cluster: &Cluster| cluster.hosts[&lost].tables.stats().rows;
+    let before = rows(&cluster);
+    cluster.run_until(cluster.now + 12_000 * MILLISECOND);
+    assert_eq!(cluster.status(lost).shards[1].snapshots_installed, 0);
+    let (status, after) = (cluster.status(lost), rows(&cluster));
+    assert!(status.unflushed_bytes < 1024, "{} bytes wait", status.unflushed_bytes);
+    assert!(after < before + 20, "{before} rows before, {after} after");
+
+    let keys = (20..500).map(|n| text(&format!("key{n}"))).collect();
+    assert_eq!(cluster.kv(other.0, Op::Delete(keys)), kv::Answer::Integer(480));
+    cluster.run_until(cluster.now + 8_000 * MILLISECOND);
+    let status = cluster.status(lost);
+    assert!(status.disk_full);
+    assert_eq!(status.shards[1].snapshots_installed, 1);
+    assert_eq!(status.shards[1].applied, cluster.status(other).shards[1].applied);
+}
+
+#[test]
+fn a_snapshot_that_a_full_disk_refused_comes_again_once_there_is_room() {
+    let (mut cluster, lost, other) = one_behind_the_log(4);
+    room(&mut cluster, lost, Room::Reserve);
+    cluster.cut.clear();
+    cluster.run_until(cluster.now + 12_000 * MILLISECOND);
+    assert_eq!(cluster.status(lost).shards[1].snapshots_installed, 0);
+    room(&mut cluster, lost, Room::Ample);
+    cluster.run_until(cluster.now + 8_000 * MILLISECOND);
+    let status = cluster.status(lost);
+    assert_eq!(status.shards[1].snapshots_installed, 1);
+    assert_eq!(status.shards[1].applied, cluster.status(other).shards[1].applied);
+}
+
+/// The disk becomes full on the way. What is there of the snapshot may be all that the next flush
+/// lacks the room for, so it is let go without waiting for that one.
+#[test]
+fn what_a_full_disk_has_of_a_refused_snapshot_is_merged_away_before_the_next_flush() {
+    let (mut cluster, lost, other) = one_behind_the_log(1);
+    for n in 0..100 {
+        cluster.set(other.0, &format!("large{n}"), &"x".repeat(10_000));
+    }
+    cluster.cut.clear();
+    let generation = cluster.hosts[&lost].tables.generation();
+    while cluster.hosts[&lost].tables.generation() == generation {
+        cluster.run_until(cluster.now + MILLISECOND);
+    }
+    assert_eq!(cluster.status(lost).shards[1].snapshots_installed, 0, "all came at once");
+    cluster.slow.insert(lost, Vec::new());
+    let known: BTreeSet<u64> = cluster.compactions.drain(..).flatten().collect();
+    room(&mut cluster, lost, Room::Reserve);
+    cluster.run_until(cluster.now + 1_000 * MILLISECOND);
+    let dead: BTreeSet<u64> = cluster.compactions.drain(..).flatten().collect();
+    assert!(!dead.is_subset(&known), "only {dead:?}, as before");
+    // It stays so when flushes get through again, whose memtables were frozen before.
+    cluster.fast_again(lost);
+    cluster.run_until(cluster.now + 1_000 * MILLISECOND);
+    assert!(!cluster.compactions.is_empty());
+    assert!(cluster.compactions.iter().flatten().any(|id| !known.contains(id)));
 }
 
 /// Few deletes fill no memtable; but on a full disk they are wanted in a table, to free something.

@@ -256,8 +256,8 @@ fn deletes_alone_free_a_disk_without_a_free_byte() {
     cluster::agree(&small.cluster);
 }
 
-/// A burst of writes fills memtables and disk together. Full memtables refuse what comes, deletes as
-/// well, but not for long: the disk keeps room for each in turn.
+/// A burst of writes fills memtables and disk together. Both refuse what takes space, neither refuses
+/// deletes. A follower that such a burst left behind takes its snapshot once few rows are left.
 #[test]
 fn deletes_pass_when_memtables_and_disk_are_full() {
     let Some(small) = Small::start_with(SMALL_MEMTABLES) else { return };

@@ -90,6 +90,11 @@ fn owned(value: Option<Bytes>) -> Option<Bytes> {
     })
 }
 
+/// What a row's only version takes of a memtable.
+pub fn version_bytes(key: usize, value: usize) -> usize {
+    memtable::VERSION_BYTES + key + value
+}
+
 /// An open read view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ViewId(pub u64);
