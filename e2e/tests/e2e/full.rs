@@ -16,10 +16,6 @@ use underpin_e2e::wait;
 const DISK: &str = "size=96m";
 const SETTINGS: &str = "\n[log]\nsegment_bytes = \"10 MiB\"\nretention_bytes = \"1 MiB\"\n\
                         [storage]\nmemtable_bytes = \"4 MiB\"\nflush_log_bytes = \"4 MiB\"\n";
-/// Memtables that a burst of writes fills: one is written out, three wait.
-const SMALL_MEMTABLES: &str = "\n[log]\nsegment_bytes = \"10 MiB\"\nretention_bytes = \"1 MiB\"\n\
-                               [storage]\nmemtable_bytes = \"256 KiB\"\n\
-                               flush_log_bytes = \"256 KiB\"\n";
 const VALUE_BYTES: usize = 64 << 10;
 /// More than fit such a disk.
 const MOST_KEYS: usize = 1_600;
@@ -72,10 +68,6 @@ struct Small {
 impl Small {
     /// None, and a word about it, where nothing can be mounted.
     fn start() -> Option<Small> {
-        Small::start_with(SETTINGS)
-    }
-
-    fn start_with(settings: &str) -> Option<Small> {
         let folder = Folder::new("disks");
         let mounts: Result<Vec<Mount>, String> =
             (1..=3).map(|node| Mount::new(&folder.join(&format!("disk{node}")))).collect();
@@ -91,7 +83,7 @@ impl Small {
             let mut ballast = File::create(disk.join("ballast")).unwrap();
             ballast.write_all(&vec![1; BALLAST]).unwrap();
         };
-        let setup = Setup { settings, prepare: &link, ..Setup::default() };
+        let setup = Setup { settings: SETTINGS, prepare: &link, ..Setup::default() };
         Some(Small { cluster: Servers::start_with(3, &setup), mounts, _folder: folder })
     }
 
@@ -253,39 +245,6 @@ fn deletes_alone_free_a_disk_without_a_free_byte() {
             (reply.text() == "OK").then_some(())
         });
     }
-    cluster::agree(&small.cluster);
-}
-
-/// A burst of writes fills memtables and disk together. Both refuse what takes space, neither refuses
-/// deletes. A follower that such a burst left behind takes its snapshot once few rows are left.
-#[test]
-fn deletes_pass_when_memtables_and_disk_are_full() {
-    let Some(small) = Small::start_with(SMALL_MEMTABLES) else { return };
-    let burst = |first: usize| {
-        let mut conn = small.conn(first % 3);
-        let numbers = (first..MOST_KEYS).step_by(8);
-        let replies = numbers.map(|n| conn.call(&["SET", &key(n), &value(n)]).unwrap().text());
-        let mut busy = 0;
-        for reply in replies {
-            busy += usize::from(reply.starts_with("TRYAGAIN busy"));
-            if reply.starts_with("OOM ") {
-                break;
-            }
-        }
-        busy
-    };
-    let busy: usize = thread::scope(|scope| {
-        let writers: Vec<_> = (0..8).map(|first| scope.spawn(move || burst(first))).collect();
-        writers.into_iter().map(|writer| writer.join().unwrap()).sum()
-    });
-    println!("{busy} times busy");
-    small.fill_to_the_last_byte();
-    small.delete(1..MOST_KEYS);
-    small.takes_writes_again();
-    let mut conn = small.conn(1);
-    assert_eq!(conn.call(&["GET", &key(0)]).unwrap().text(), value(0));
-    // That one, the one just set, and the one that the cluster was tried with.
-    assert_eq!(conn.call(&["DBSIZE"]).unwrap().number(), Some(3));
     cluster::agree(&small.cluster);
 }
 
