@@ -5,6 +5,7 @@
 //! and of processes. When its first process ends, however it ends, the kernel kills all others, and
 //! with the last of them network and mounts are gone. Outside nothing was ever changed.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
@@ -54,13 +55,10 @@ pub fn enter() -> ExitCode {
     let mut command = unshare();
     command.args(["sh", "-c", "\"$0\" \"$@\"; exit $?"]).arg(program);
     command.args(std::env::args().skip(1)).env(INSIDE, "1");
-    match command.status() {
-        Ok(status) => ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)),
-        Err(error) => {
-            eprintln!("unshare does not start: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    // In place of this program, so that whoever ends it ends everything inside.
+    let error = command.exec();
+    eprintln!("unshare does not start: {error}");
+    ExitCode::FAILURE
 }
 
 /// Makes the room ready: a place for names of namespaces that nobody else sees, and a loopback.
