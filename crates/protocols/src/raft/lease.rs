@@ -64,6 +64,11 @@ pub struct Releasing {
 const SILENT_DOUBLINGS: u32 = 6;
 
 impl Releasing {
+    /// Where it lives.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
     fn due(&self, ctx: Context, options: &Options) -> Mono {
         let Some(sent_at) = self.sent_at else { return ctx.now.mono };
         let heard = ctx.liveness.supported_by(self.node, ctx.now.mono).is_some();

@@ -17,8 +17,8 @@
 //! proposes no change before an entry of its own term is committed (or else two leaders' changes
 //! could meet in disjoint majorities), and none while another is not yet applied.
 //!
-//! A member that is removed is fed until it knows of its removal, as long as it can be reached. One
-//! that holds the membership without itself before it is committed may still be elected, to commit it.
+//! A member that is removed is fed until it knows of its removal, as long as it can be reached and is
+//! not gone for good ([`Raft::forget`]). One that holds the membership without itself before it is committed may still be elected, to commit it.
 
 use super::message::Body;
 use super::progress::{Feed, Progress};
@@ -137,6 +137,18 @@ impl Raft {
             let new = || Progress::new(node, next, ctx.now.mono);
             leader.progress.entry(id).or_insert_with(new);
         }
+    }
+
+    /// Stops feeding removed replicas that are gone for good, which will never say that they know of
+    /// their removal, and stops releasing them: whoever does not exist keeps no promise.
+    pub fn forget(&mut self, gone: impl Fn(ReplicaId, NodeId) -> bool) {
+        let committed = self.log.membership_index() <= self.commit;
+        let members = self.log.membership().all();
+        let over = |id: ReplicaId, node| committed && !members.contains_key(&id) && gone(id, node);
+        if let State::Leader(leader) = &mut self.state {
+            leader.progress.retain(|id, progress| !over(*id, progress.node));
+        }
+        self.releasing.retain(|id, releasing| !over(*id, releasing.node()));
     }
 
     /// A leader that is no voter any more, for certain, tells the others so and goes, asking the
