@@ -7,7 +7,6 @@ use crate::effect::Effect;
 use crate::node::{KV, META, Node};
 use base::{Incarnation, NodeId, ReplicaId, ShardId};
 use protocols::raft::{Change, Role};
-use service::Machine;
 use service::command::Command;
 use service::meta::{self, NodeRecord, ShardKind, ShardRecord};
 use std::time::Duration;
@@ -28,6 +27,7 @@ impl Node {
         self.tend_snapshots();
         self.register();
         self.replace_replicas();
+        self.forget_gone_replicas();
         self.leave_full_disk();
         self.flush_full_disk();
         self.sweep();
@@ -107,16 +107,6 @@ impl Node {
         }
     }
 
-    /// The map changed: peers, addresses, incarnations.
-    pub(crate) fn map_changed(&mut self) {
-        let Some(meta) = self.shards.get(&META) else { return };
-        let Machine::Meta(map) = &meta.machine else { return };
-        if *map != self.map {
-            self.map = map.clone();
-            self.tell_peers();
-        }
-    }
-
     /// Where this node leads: a replica whose node has a new data directory is replaced by a fresh
     /// one, which learns first and votes once it has caught up.
     fn replace_replicas(&mut self) {
@@ -145,9 +135,7 @@ impl Node {
             return None;
         }
         for (replica, node) in membership.voters.iter().chain(&membership.learners) {
-            if let Some(fresh) = self.successor(*node)
-                && fresh != *replica
-            {
+            if let Some(fresh) = self.successor(*replica, *node) {
                 return Some(Change {
                     remove: [*replica].into(),
                     add_learners: [(fresh, *node)].into(),
@@ -160,12 +148,19 @@ impl Node {
         Some(Change { promote: [*ready].into(), ..Change::default() })
     }
 
-    /// The replica id on a node whose data directory was replaced: its incarnation, which is drawn
-    /// at random and never comes again. Founders have their node's number.
-    fn successor(&self, node: NodeId) -> Option<ReplicaId> {
-        let replaced = self.map.dead.iter().any(|(dead, _)| *dead == node);
-        let record = self.map.nodes.get(&node).filter(|_| replaced)?;
+    /// The replica that follows one whose data directory was replaced. Its id is the new directory's
+    /// incarnation, which is drawn at random and never comes again. Founders have their node's number.
+    fn successor(&self, replica: ReplicaId, node: NodeId) -> Option<ReplicaId> {
+        let gone = self.map.is_gone(replica, node);
+        let record = self.map.nodes.get(&node).filter(|_| gone)?;
         Some(ReplicaId(record.incarnation.0))
+    }
+
+    /// Nobody waits for a replica whose data directory was replaced: it will not answer.
+    fn forget_gone_replicas(&mut self) {
+        for shard in self.shards.values_mut() {
+            shard.raft.forget(|replica, node| self.map.is_gone(replica, node));
+        }
     }
 
     fn sweep(&mut self) {

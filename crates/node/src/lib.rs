@@ -19,6 +19,7 @@ mod clients;
 mod control;
 mod core;
 mod descriptor;
+mod directory;
 mod effect;
 mod flush;
 mod node;

@@ -50,6 +50,8 @@ pub struct Node {
     pub(crate) flush: Flush,
     pub(crate) rooms: Rooms,
     pub(crate) map: ClusterMap,
+    /// The index of the meta shard's log at which the map was like that.
+    pub(crate) map_at: Index,
     pub(crate) identity: Identity,
     pub(crate) boot: BootFacts,
     pub(crate) random: Random,
@@ -110,6 +112,7 @@ impl Node {
             flush: Flush::default(),
             rooms: Rooms::default(),
             map: ClusterMap::default(),
+            map_at: Index(0),
             boot: BootFacts {
                 started: now.mono,
                 client_address: boot.client_address,
@@ -306,6 +309,7 @@ impl Node {
                 self.routes_changed = true;
                 self.snapshots.link_up(&mut self.core, node);
                 self.tell_room(node);
+                self.tell_map(node);
             }
             Input::PeerDown(node) => self.link_down(node),
             Input::Backlog { peer, bulk, bytes } => self.core.outbox.told(peer, bulk, bytes),
@@ -378,7 +382,7 @@ impl Node {
         }
     }
 
-    fn send_liveness(&mut self, sends: Vec<liveness::Effect>) {
+    pub(crate) fn send_liveness(&mut self, sends: Vec<liveness::Effect>) {
         for liveness::Effect::Send { to, message } in sends {
             self.core.send(to, &Message::Liveness(message));
         }
@@ -410,6 +414,7 @@ impl Node {
                 self.acknowledged(shard, to, stream, next);
             }
             Message::DiskFull(full) => self.peer_room(from, full),
+            Message::Directory { index, map } => self.learn_map(index, map),
         }
     }
 
@@ -898,22 +903,6 @@ impl Node {
             }
             (asked, fetched) => panic!("asked {asked:?}, answered {fetched:?}"),
         }
-    }
-
-    pub(crate) fn tell_peers(&mut self) {
-        let mut peers = BTreeMap::new();
-        for (node, address) in &self.identity.members {
-            peers.insert(*node, (Incarnation::default(), address.clone()));
-        }
-        for record in self.map.nodes.values() {
-            peers.insert(record.node, (record.incarnation, record.peer_address.clone()));
-        }
-        peers.remove(&self.core.me);
-        let nodes = peers.keys().copied().collect();
-        let mut sends = Vec::new();
-        self.core.liveness.step(self.core.now, liveness::Input::Peers(nodes), &mut sends);
-        self.send_liveness(sends);
-        self.core.effects.push(Effect::Peers(peers));
     }
 }
 

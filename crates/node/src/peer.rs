@@ -10,6 +10,7 @@ use base::{Bytes, ConnId, Failure, Incarnation, Index, NodeId, ReplicaId, ShardI
 use protocols::{liveness, raft};
 use service::kv::scan::{WalkReply, WalkRequest};
 use service::kv::{Batch, Outcome};
+use service::meta::ClusterMap;
 use service::pack::{decode_failure, encode_failure};
 
 /// One message between nodes.
@@ -32,6 +33,9 @@ pub(crate) enum Message {
     ChunkAck { shard: ShardId, to: ReplicaId, stream: u64, next: u64 },
     /// Whether the sender's disk is full; said when a link comes up and whenever it changes.
     DiskFull(bool),
+    /// The cluster's map as of an index of the meta shard's log; said when a link comes up and
+    /// whenever the sender learns of a newer one.
+    Directory { index: Index, map: ClusterMap },
 }
 
 /// Answers larger than this travel in parts of this size, in bytes: votes never wait behind them,
@@ -128,6 +132,11 @@ impl Message {
                 out.u8(8);
                 out.bool(*full);
             }
+            Message::Directory { index, map } => {
+                out.u8(9);
+                out.u64(index.0);
+                map.encode(&mut out);
+            }
         }
         out.finish()
     }
@@ -185,6 +194,7 @@ impl Message {
                 data: r.bytes()?,
             },
             8 => Message::DiskFull(r.bool()?),
+            9 => Message::Directory { index: Index(r.u64()?), map: ClusterMap::decode(&mut r)? },
             seen => return Err(DecodeError::unknown("peer message", seen)),
         };
         r.end()?;

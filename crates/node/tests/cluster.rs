@@ -14,6 +14,7 @@ const CONN: ConnId = ConnId(1);
 
 struct Host {
     node: Node,
+    incarnation: Incarnation,
     tables: ModelTables,
 }
 
@@ -27,6 +28,8 @@ struct Cluster {
     seq: u64,
     /// Nodes that no message reaches or leaves.
     cut: BTreeSet<NodeId>,
+    /// Every message between nodes in words, if somebody listens.
+    heard: Option<Vec<String>>,
     /// Until then all bulk links are down.
     bulk_from: u64,
     /// Nodes whose memtables are not written out now, and those that wait.
@@ -51,6 +54,7 @@ impl Cluster {
             answers: VecDeque::new(),
             seq: 0,
             cut: BTreeSet::new(),
+            heard: None,
             bulk_from: 0,
             slow: BTreeMap::new(),
             compactions: Vec::new(),
@@ -84,7 +88,7 @@ impl Cluster {
             version: "test".into(),
         };
         let node = Node::new(options.clone(), boot, time(self.now)).unwrap();
-        self.hosts.insert(id, Host { node, tables: ModelTables::new() });
+        self.hosts.insert(id, Host { node, incarnation, tables: ModelTables::new() });
         self.send(self.now, id, Input::Tick);
         for peer in peers {
             self.send(self.now, id, Input::PeerUp(peer));
@@ -121,9 +125,14 @@ impl Cluster {
         let soon = self.now + DELAY;
         match effect {
             Effect::Log { ticket, .. } => self.send(soon, id, Input::Logged { ticket }),
-            Effect::Peer { to, .. } if self.cut.contains(&to) || self.cut.contains(&id) => {}
+            Effect::Peer { to, .. } if !self.linked(id, to) => {}
             Effect::Peer { bulk: true, .. } if self.now < self.bulk_from => {}
-            Effect::Peer { to, body, .. } => self.send(soon, to, Input::Peer(id, body)),
+            Effect::Peer { to, body, .. } => {
+                if let Some(heard) = &mut self.heard {
+                    heard.push(underpin_node::describe_message(body.clone()));
+                }
+                self.send(soon, to, Input::Peer(id, body));
+            }
             Effect::Answer(answer) => self.answers.push_back((id, answer)),
             Effect::Fetch(fetch, asked) => {
                 let fetched = self.fetch(id, asked);
@@ -139,6 +148,47 @@ impl Cluster {
             Effect::Fatal(message) => panic!("{id}: {message}"),
             Effect::Unreadable { from, text } => panic!("{id}: from {from}: {text}"),
         }
+    }
+
+    /// Whether messages go from a node to another: nothing is cut, and each knows the other's life.
+    fn linked(&self, from: NodeId, to: NodeId) -> bool {
+        let (Some(here), Some(there)) = (self.hosts.get(&from), self.hosts.get(&to)) else {
+            return false;
+        };
+        !self.cut.contains(&from)
+            && !self.cut.contains(&to)
+            && here.node.admits(ClusterId(7), to, there.incarnation).is_ok()
+            && there.node.admits(ClusterId(7), from, here.incarnation).is_ok()
+    }
+
+    /// A node can be reached again: links to it come up where they are let in.
+    fn mend(&mut self, id: NodeId) {
+        self.cut.remove(&id);
+        let linked = |peer: &NodeId| *peer != id && self.linked(id, *peer);
+        let peers: Vec<NodeId> = self.hosts.keys().copied().filter(linked).collect();
+        for peer in peers {
+            self.send(self.now, id, Input::PeerUp(peer));
+            self.send(self.now, peer, Input::PeerUp(id));
+        }
+    }
+
+    /// What a node tells of the cluster's map.
+    fn directory_of(&mut self, id: NodeId) -> Bytes {
+        let (peer, now, mut effects) = (NodeId(5), time(self.now), Vec::new());
+        self.hosts.get_mut(&id).unwrap().node.step(now, Input::PeerUp(peer), &mut effects);
+        let told = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Peer { body, .. } => Some(body),
+            _ => None,
+        });
+        let is_map =
+            |body: &Bytes| underpin_node::describe_message(body.clone()).starts_with("Directory");
+        told.into_iter().find(is_map).expect("a link came up")
+    }
+
+    /// A machine is gone.
+    fn lose(&mut self, id: NodeId) {
+        self.hosts.remove(&id);
+        self.events.retain(|_, (to, _)| *to != id);
     }
 
     fn write_out(&mut self, id: NodeId, job: &storage::engine::FlushJob) {
@@ -486,6 +536,76 @@ fn a_lost_disk_is_refused_under_its_old_name_and_joins_anew_once_it_is_replaced(
         assert_eq!(at(id).hash, at(leader).hash, "{id}");
         assert_eq!(at(id).hash.map(|(index, _)| index), Some(index), "{id}");
     }
+}
+
+/// The new life of a node is there already when its old replicas leave: the node can be reached, and
+/// the old replicas, who never heard of their removal, never will.
+#[test]
+fn a_replica_that_is_gone_is_not_spoken_to_any_more() {
+    let options = Options::default();
+    let mut cluster = Cluster::new(3, &options);
+    let (lost, fresh) = (NodeId(3), Incarnation(999));
+    cluster.set(1, "k", "v");
+    cluster.lose(lost);
+    cluster.run_until(cluster.now + 3000 * MILLISECOND);
+    let members = (1..=3).map(|n| (NodeId(n), format!("node{n}:1"))).collect();
+    cluster.start(lost, fresh, false, &members, &options);
+    cluster.call(1, Call::NodeReplace { node: lost, incarnation: fresh }).unwrap();
+    cluster.mend(lost);
+    cluster.run_until(cluster.now + 5000 * MILLISECOND);
+    let leader = cluster.status(cluster.leader());
+    assert!(leader.shards[1].replicas.iter().any(|(id, ..)| id.0 == fresh.0), "{leader:?}");
+
+    cluster.heard = Some(Vec::new());
+    cluster.run_until(cluster.now + 3000 * MILLISECOND);
+    let heard = cluster.heard.take().unwrap();
+    let to_gone: Vec<_> = heard.iter().filter(|text| text.contains(" to: ReplicaId(3),")).collect();
+    assert!(!heard.is_empty() && to_gone.is_empty(), "{} messages: {to_gone:?}", to_gone.len());
+}
+
+/// While the third node is away the second one loses its disk, is replaced, and comes to lead both
+/// shards. The third one knows only the life that is dead, so it lets the leader not in; the others,
+/// whom it knows, tell it.
+#[test]
+fn a_node_that_slept_through_a_replacement_learns_of_it_from_any_member() {
+    let options = Options::default();
+    let mut cluster = Cluster::new(5, &options);
+    let (lost, sleeper, fresh) = (NodeId(2), NodeId(3), Incarnation(999));
+    cluster.set(1, "k", "before");
+    cluster.run_until(cluster.now + 1000 * MILLISECOND);
+    let before = cluster.directory_of(NodeId(1));
+    cluster.cut.insert(sleeper);
+    cluster.lose(lost);
+    cluster.run_until(cluster.now + 3000 * MILLISECOND);
+    cluster.call(1, Call::NodeReplace { node: lost, incarnation: fresh }).unwrap();
+    let members = (1..=5).map(|n| (NodeId(n), format!("node{n}:1"))).collect();
+    cluster.start(lost, fresh, false, &members, &options);
+    cluster.mend(lost);
+    cluster.run_until(cluster.now + 5000 * MILLISECOND);
+    for shard in [underpin_node::META, underpin_node::KV] {
+        cluster.call(1, Call::Transfer { shard, to: Some(lost) }).unwrap();
+    }
+    cluster.run_until(cluster.now + 1000 * MILLISECOND);
+    let leads = cluster.status(lost).shards.iter().filter(|s| s.role == "leader").count();
+    assert_eq!(leads, 2, "the new life leads all");
+    cluster.set(1, "k", "after");
+    let admits =
+        |cluster: &Cluster| cluster.hosts[&sleeper].node.admits(ClusterId(7), lost, fresh).is_ok();
+    assert!(!admits(&cluster), "the sleeper knows nothing");
+
+    cluster.mend(sleeper);
+    cluster.run_until(cluster.now + 10 * MILLISECOND);
+    assert!(admits(&cluster), "somebody told it");
+    cluster.send(cluster.now, sleeper, Input::Peer(NodeId(4), before));
+    cluster.run_until(cluster.now + 10 * MILLISECOND);
+    assert!(admits(&cluster), "an older map takes no newer one's place");
+    let dead = cluster.hosts[&sleeper].node.admits(ClusterId(7), lost, Incarnation(102));
+    assert!(dead.is_err(), "a life that was replaced is dead for the sleeper, too");
+    cluster.mend(sleeper);
+    cluster.run_until(cluster.now + 3000 * MILLISECOND);
+    assert_eq!(cluster.get(sleeper.0, "k"), kv::Answer::Bytes(text("after")));
+    let applied = |id: NodeId| cluster.status(id).shards[1].applied;
+    assert_eq!(applied(sleeper), applied(lost), "it follows the new life");
 }
 
 /// The third founder's machine was lost before it ever started: the other two have a quorum, and a

@@ -13,7 +13,7 @@
 
 use crate::{Change, Changes, RowKey, Space};
 use base::codec::{DecodeError, Reader, Writer};
-use base::{Bytes, ClusterId, Incarnation, NodeId, ShardId};
+use base::{Bytes, ClusterId, Incarnation, NodeId, ReplicaId, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The space of the cluster's records.
@@ -187,6 +187,47 @@ impl ClusterMap {
             seen => return Err(DecodeError::unknown("cluster record", seen)),
         }
         row.end()
+    }
+
+    /// Appends the whole map to `out`.
+    pub fn encode(&self, out: &mut Writer) {
+        out.option(self.cluster, |out, cluster| out.u128(cluster.0));
+        out.u32(self.apply_level);
+        out.u32(self.nodes.len() as u32);
+        self.nodes.values().for_each(|node| node.encode(out));
+        out.u32(self.shards.len() as u32);
+        self.shards.values().for_each(|shard| shard.encode(out));
+        out.u32(self.dead.len() as u32);
+        for (node, incarnation) in &self.dead {
+            out.u64(node.0);
+            out.u64(incarnation.0);
+        }
+    }
+
+    /// The inverse of [`ClusterMap::encode`].
+    pub fn decode(r: &mut Reader) -> Result<ClusterMap, DecodeError> {
+        let cluster = r.option(|r| Ok(ClusterId(r.u128()?)))?;
+        let mut map = ClusterMap { cluster, apply_level: r.u32()?, ..ClusterMap::default() };
+        for _ in 0..r.u32()? {
+            let node = NodeRecord::decode(r)?;
+            map.nodes.insert(node.node, node);
+        }
+        for _ in 0..r.u32()? {
+            let shard = ShardRecord::decode(r)?;
+            map.shards.insert(shard.shard, shard);
+        }
+        for _ in 0..r.u32()? {
+            map.dead.insert((NodeId(r.u64()?), Incarnation(r.u64()?)));
+        }
+        Ok(map)
+    }
+
+    /// Whether a replica lived in a data directory that was replaced, and so is gone for good.
+    /// Founders' replicas have their node's number, all later ones the directory's incarnation.
+    pub fn is_gone(&self, replica: ReplicaId, node: NodeId) -> bool {
+        let founder = replica.0 == node.0;
+        let here = |incarnation: Incarnation| founder || incarnation.0 == replica.0;
+        self.dead.iter().any(|(dead, incarnation)| *dead == node && here(*incarnation))
     }
 
     /// Whether `incarnation` is the life that `node` is pinned to. What is not pinned yet is.

@@ -1,6 +1,7 @@
 //! The cluster's records: who may come, and what is left of it after a restart.
 
-use base::{ClusterId, Incarnation, NodeId, ShardId};
+use base::codec::{Reader, Writer};
+use base::{ClusterId, Incarnation, NodeId, ReplicaId, ShardId};
 use std::collections::BTreeMap;
 use underpin_service::meta::{
     Answer, ClusterMap, Command, NodeRecord, SPACE, ShardKind, ShardRecord,
@@ -99,6 +100,27 @@ fn a_replaced_directory_never_comes_back() {
     assert_eq!(cluster.apply(&replace(11)), dead);
     assert!(!cluster.map.is_pinned(NodeId(1), Incarnation(11)));
     assert_eq!(cluster.apply(&register(1, 12, 1)), Answer::Done);
+}
+
+/// A founder's replicas have its node's number, those on later directories the incarnation's. The same
+/// is gone for whoever is told of the map by another node.
+#[test]
+fn replicas_on_replaced_directories_are_gone() {
+    let mut cluster = Cluster::of_three();
+    cluster.apply(&register(1, 11, 1));
+    for incarnation in [12, 13].map(Incarnation) {
+        cluster.apply(&Command::Replace { node: NodeId(1), incarnation });
+    }
+    let mut bytes = Writer::new();
+    cluster.map.encode(&mut bytes);
+    let mut reader = Reader::new(bytes.finish());
+    let told = ClusterMap::decode(&mut reader).unwrap();
+    reader.end().unwrap();
+    assert_eq!(told, cluster.map);
+    let gone = |replica, node| told.is_gone(ReplicaId(replica), NodeId(node));
+    assert!(gone(1, 1) && gone(12, 1), "the founder and what followed it");
+    assert!(!gone(13, 1) && !gone(14, 1), "what is pinned, and what may be pinned next");
+    assert!(!gone(2, 2) && !gone(12, 2), "other nodes are what they were");
 }
 
 #[test]
