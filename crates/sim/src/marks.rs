@@ -66,7 +66,6 @@ marks! {
     DamagedReplaced "damaged-replaced" "a node that found its disk damaged was given a new one"
     NodeReplaced "node-replaced" "the cluster pinned the new incarnation of a node"
     ReplacedVotes "replaced-votes" "the replica of a replaced node caught up and votes"
-    StrangerLeads "stranger-leads" "a node that slept through a replacement refused the new leader"
     RolledBack "rolled-back" "a disk was put back to an old image (beyond what is promised)"
     TooManyLost "too-many-lost" "more disks were lost than the cluster stands (beyond what is promised)"
     ConnCutInRequest "conn-cut-in-request" "a client's connection broke between two bytes of a request"

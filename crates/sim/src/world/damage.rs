@@ -7,7 +7,7 @@
 
 use super::atlas::Health;
 use super::hosts::End;
-use super::{CLUSTER, Event, World};
+use super::{Event, World};
 use crate::judge::Judge;
 use crate::marks::Mark;
 use base::Incarnation;
@@ -222,33 +222,6 @@ impl World<'_> {
             self.faults.replacing.insert(seq, number);
         }
         self.after(OPERATOR_PAUSE_NS, Event::Operator { host: number });
-    }
-
-    /// A node that was away while another one was replaced knows the old incarnation only, and lets
-    /// the new one in when it has learned of it, from whoever leads. Should that be the very node that
-    /// it does not let in, it never learns: a defect that is known. Until it is mended, the operator
-    /// sees that the node is left behind, and has the leader hand over.
-    pub(super) fn help_sleepers(&mut self) {
-        let strangers: Vec<usize> =
-            (0..self.hosts.len()).filter(|host| !self.hosts[*host].founder).collect();
-        for leader in strangers {
-            let refuses = |host: &super::Host| {
-                let (peer, incarnation) = (World::node_of(leader), self.hosts[leader].incarnation);
-                let node = host.node.as_ref().filter(|_| host.number != leader);
-                node.is_some_and(|node| node.admits(CLUSTER, peer, incarnation).is_err())
-            };
-            let Some(sleeper) = self.hosts.iter().position(refuses) else { continue };
-            let Some(node) = &self.hosts[leader].node else { continue };
-            let led: Vec<_> =
-                node.observe().filter(|seen| seen.leads).map(|seen| seen.shard).collect();
-            let known =
-                |host: &super::Host| host.founder && host.number != sleeper && host.node.is_some();
-            let to = self.hosts.iter().position(known).map(World::node_of);
-            for shard in led {
-                self.hit(Mark::StrangerLeads);
-                self.ask_own(leader, Call::Transfer { shard, to });
-            }
-        }
     }
 
     /// The cluster has pinned a node's new incarnation.

@@ -405,9 +405,6 @@ impl<'a> World<'a> {
 
     fn look(&mut self) {
         self.look_at_new_disks();
-        if self.peace {
-            self.help_sleepers();
-        }
         self.after(SECOND / 2, Event::Look);
     }
 
