@@ -27,6 +27,9 @@ const STEP_BYTES: u64 = 4 << 20;
 #[derive(Debug)]
 pub(super) struct Reserve {
     path: PathBuf,
+    /// Kept open, for a process without a free descriptor must be able to use it. None where a full
+    /// disk had no room even for its name.
+    file: Option<File>,
     /// Bytes that it should have.
     wanted: u64,
     /// Bytes that it has.
@@ -45,7 +48,11 @@ impl Reserve {
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(error),
         };
-        let mut reserve = Reserve { path, wanted, held, short: false };
+        let mut reserve = Reserve { path, file: None, wanted, held, short: false };
+        match reserve.file() {
+            Err(error) if !is_full(&error) => return Err(error),
+            _ => {}
+        }
         if held > wanted {
             reserve.cut(wanted)?;
         }
@@ -83,8 +90,13 @@ impl Reserve {
         Ok(lent)
     }
 
-    fn file(&self) -> io::Result<File> {
-        OpenOptions::new().write(true).create(true).truncate(false).open(&self.path)
+    fn file(&mut self) -> io::Result<&File> {
+        if self.file.is_none() {
+            let file =
+                OpenOptions::new().write(true).create(true).truncate(false).open(&self.path)?;
+            self.file = Some(file);
+        }
+        Ok(self.file.as_ref().expect("it was just opened"))
     }
 
     fn grow(&mut self) -> io::Result<()> {
@@ -92,8 +104,9 @@ impl Reserve {
         let mut random = Random::new(self.held);
         let words = (self.held..to).step_by(8).flat_map(|_| random.u64().to_le_bytes());
         let bytes: Vec<u8> = words.take((to - self.held) as usize).collect();
+        let held = self.held;
         let file = self.file()?;
-        file.write_all_at(&bytes, self.held)?;
+        file.write_all_at(&bytes, held)?;
         // Some file systems find out only now that there is no room.
         file.sync_data()?;
         self.held = to;

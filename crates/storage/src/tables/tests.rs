@@ -233,7 +233,8 @@ fn a_flipped_bit_in_a_table_is_an_error_and_never_wrong_data() {
         .iter()
         .flat_map(|dir| std::fs::read_dir(dir).unwrap())
         .map(|file| file.unwrap().path())
-        .filter(|path| path.is_file())
+        // Nobody reads what is in the reserve.
+        .filter(|path| path.is_file() && !path.ends_with("reserve"))
         .collect();
     let pristine: Vec<(PathBuf, Vec<u8>)> =
         files.iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
