@@ -158,6 +158,9 @@ impl Node {
 
     /// Nobody waits for a replica whose data directory was replaced: it will not answer.
     fn forget_gone_replicas(&mut self) {
+        if self.map.dead.is_empty() {
+            return;
+        }
         for shard in self.shards.values_mut() {
             shard.raft.forget(|replica, node| self.map.is_gone(replica, node));
         }

@@ -18,7 +18,8 @@
 //! could meet in disjoint majorities), and none while another is not yet applied.
 //!
 //! A member that is removed is fed until it knows of its removal, as long as it can be reached and is
-//! not gone for good ([`Raft::forget`]). One that holds the membership without itself before it is committed may still be elected, to commit it.
+//! not gone for good ([`Raft::forget`]). One that holds the membership without itself before it is
+//! committed may still be elected, to commit it.
 
 use super::message::Body;
 use super::progress::{Feed, Progress};
