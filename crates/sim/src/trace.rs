@@ -5,9 +5,41 @@ use base::checksum::hash64;
 use base::time::{MILLISECOND, SECOND};
 use std::collections::VecDeque;
 use std::fmt;
+use std::hash::Hasher;
 
 /// How many happenings are kept for a report.
 const KEPT: usize = 4000;
+
+/// Hashes what happens onto what happened before. No guard against whoever wants two runs to look
+/// the same; a run has millions of small numbers, and this takes a multiplication for each.
+pub struct Mixer(pub u64);
+
+impl Hasher for Mixer {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash64(bytes, self.0);
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        let product = u128::from(self.0.rotate_left(23) ^ number) * 0x9e37_79b9_7f4a_7c15;
+        self.0 = (product as u64) ^ ((product >> 64) as u64) ^ number.rotate_left(41);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// One thing that happened; turned into text only when somebody wants to read it.
 #[derive(Clone, Debug)]

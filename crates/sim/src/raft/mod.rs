@@ -35,6 +35,7 @@ mod node;
 mod plan;
 mod post;
 pub mod profile;
+mod queue;
 mod watch;
 mod world;
 

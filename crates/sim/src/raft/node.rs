@@ -9,7 +9,7 @@ use base::{
     Term, Time, Wall,
 };
 use protocols::liveness::Liveness;
-use protocols::raft::{Raft, ReadId, Restored};
+use protocols::raft::{Raft, ReadId, Restored, Role};
 use std::collections::{BTreeMap, VecDeque};
 
 /// True wall time at the world's beginning.
@@ -188,7 +188,9 @@ pub struct Node {
     pub boots: u64,
     pub boot: u64,
     pub paused_until: u64,
+    /// When it wakes next, in true time and by its clock; at the end of time if never.
     pub wake_at: u64,
+    pub wake_by: Mono,
     pub replicas: BTreeMap<ReplicaId, Replica>,
     /// The monotonic clock: origin and rate. The wall clock: an error.
     pub origin: u64,
@@ -199,13 +201,22 @@ pub struct Node {
 
 impl Node {
     pub fn mono(&self, t: u64) -> Mono {
-        let drifted = i128::from(t) * i128::from(1_000_000 + self.drift_ppm) / 1_000_000;
-        Mono(self.origin + drifted as u64)
+        let drift = t as i64 * self.drift_ppm / 1_000_000;
+        Mono((self.origin + t).saturating_add_signed(drift))
+    }
+
+    /// Whether a replica here leads, or believes so.
+    pub fn leads(&self) -> bool {
+        let leads = |raft: &Raft| raft.role() == Role::Leader;
+        self.replicas.values().any(|replica| replica.raft.as_ref().is_some_and(leads))
     }
 
     pub fn true_time(&self, mono: Mono) -> u64 {
-        let elapsed = i128::from(mono.since(Mono(self.origin)));
-        let mut t = (elapsed * 1_000_000 / i128::from(1_000_000 + self.drift_ppm)) as u64;
+        let (elapsed, rate) = (mono.since(Mono(self.origin)), (1_000_000 + self.drift_ppm) as u64);
+        let mut t = match elapsed.checked_mul(1_000_000) {
+            Some(millionths) => millionths / rate,
+            None => (u128::from(elapsed) * 1_000_000 / u128::from(rate)) as u64,
+        };
         while self.mono(t) < mono {
             t += 1;
         }

@@ -3,18 +3,19 @@
 use super::history::History;
 use super::node::{Disk, EPOCH, Machine, Node, Replica, Write};
 use super::profile::Profile;
+use super::queue::Queue;
 use super::watch::Truth;
 use super::{Run, Stats};
 use crate::judge::{Judge, Violation};
 use crate::mutant::Mutant;
 use crate::script::{Planned, Script};
+use crate::trace::Mixer;
 use base::time::{MILLISECOND, SECOND};
 use base::{Index, LogStart, Membership, Mono, NodeId, Random, ReplicaId};
 use protocols::liveness::{self, Liveness};
 use protocols::raft::{Body, Context, Effect, Input, Message, Raft, ReadId, Role, TimeSource};
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 
 /// More than this is a storm.
 const EVENTS_PER_MS: u64 = 50;
@@ -79,9 +80,7 @@ pub struct World<'a> {
     pub telling: Option<String>,
     /// When all was healed.
     pub faults_end: u64,
-    queue: BinaryHeap<Reverse<(u64, u64, NodeId)>>,
-    events: BTreeMap<u64, Event>,
-    sequence: u64,
+    queue: Queue,
     pub nodes: BTreeMap<NodeId, Node>,
     pub blocked: BTreeSet<(NodeId, NodeId)>,
     pub profile: Profile,
@@ -122,9 +121,7 @@ impl<'a> World<'a> {
         let plans = random.fork();
         let mut world = World {
             t: 0,
-            queue: BinaryHeap::new(),
-            events: BTreeMap::new(),
-            sequence: 0,
+            queue: Queue::default(),
             nodes: BTreeMap::new(),
             blocked: BTreeSet::new(),
             watched: run.watched,
@@ -172,6 +169,7 @@ impl<'a> World<'a> {
                 boot: 0,
                 paused_until: 0,
                 wake_at: u64::MAX,
+                wake_by: Mono(0),
                 replicas: BTreeMap::new(),
                 origin: self.random.below(1 << 50),
                 drift_ppm: self.random.between(0, 2 * drift) as i64 - drift as i64,
@@ -224,9 +222,7 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn at(&mut self, t: u64, node: NodeId, event: Event) {
-        self.sequence += 1;
-        self.events.insert(self.sequence, event);
-        self.queue.push(Reverse((t, self.sequence, node)));
+        self.queue.push(t, node, event);
     }
 
     /// The node comes back after a while.
@@ -271,14 +267,13 @@ impl<'a> World<'a> {
     }
 
     pub fn run_until(&mut self, until: u64) {
-        while let Some(Reverse((t, sequence, node))) = self.queue.peek().copied() {
+        while let Some((t, node)) = self.queue.next() {
             if t > until || self.is_over() {
                 break;
             }
-            self.queue.pop();
             let paused_until = self.nodes[&node].paused_until;
             if paused_until > t {
-                self.queue.push(Reverse((paused_until, sequence, node)));
+                self.queue.put_off(paused_until);
                 continue;
             }
             self.t = t;
@@ -288,7 +283,7 @@ impl<'a> World<'a> {
                 self.over = true;
                 return self.fail(Judge::Watch, "a storm of messages".into());
             }
-            let event = self.events.remove(&sequence).expect("each is queued once");
+            let event = self.queue.pop().expect("it was just seen");
             self.mix(node, &event);
             self.handle(node, event);
             self.read_by_leases();
@@ -298,9 +293,9 @@ impl<'a> World<'a> {
     }
 
     fn mix(&mut self, node: NodeId, event: &Event) {
-        let mut hasher = DefaultHasher::new();
-        (self.hash, self.t, node, event).hash(&mut hasher);
-        self.hash = hasher.finish();
+        let mut mixer = Mixer(self.hash);
+        (self.t, node, event).hash(&mut mixer);
+        self.hash = mixer.finish();
     }
 
     fn handle(&mut self, id: NodeId, event: Event) {
@@ -409,9 +404,14 @@ impl<'a> World<'a> {
         let Some(liveness) = &node.liveness else { return };
         let own = node.replicas.keys().filter_map(|replica| self.deadline(id, *replica));
         let Some(deadline) = own.chain(liveness.deadline()).min() else { return };
+        if node.wake_at != u64::MAX && node.wake_by == deadline {
+            return; // It is awaited already.
+        }
         let at = node.true_time(deadline).max(self.t);
-        if at != node.wake_at {
-            self.node(id).wake_at = at;
+        let moved = at != node.wake_at;
+        let node = self.node(id);
+        (node.wake_at, node.wake_by) = (at, deadline);
+        if moved {
             self.at(at, id, Event::Wake);
         }
     }
@@ -665,7 +665,7 @@ impl<'a> World<'a> {
     fn read_by_leases(&mut self) {
         let mut leases = Vec::new();
         for node in self.nodes.values().filter(|node| node.paused_until <= self.t) {
-            let Some(liveness) = &node.liveness else { continue };
+            let Some(liveness) = node.liveness.as_ref().filter(|_| node.leads()) else { continue };
             let ctx = Context { now: node.time(self.t), liveness };
             for (id, replica) in &node.replicas {
                 let lease = replica.raft.as_ref().and_then(|raft| raft.lease_read(ctx));
