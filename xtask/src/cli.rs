@@ -1,7 +1,7 @@
 //! The commands, their help, and what each runs.
 
 use crate::steps::{Steps, has_nextest, tests};
-use crate::{cargo, chaos, e2e, fuzz, root, target, tidy, zoo};
+use crate::{cargo, chaos, e2e, evidence, fuzz, root, target, tidy, zoo};
 use std::process::{Command, ExitCode};
 
 /// What `cargo xtask` and `cargo xtask help` print.
@@ -14,6 +14,7 @@ cargo xtask COMMAND
                    another, two short storms over real servers, and the end-to-end tests: what
                    .ci/run runs
   tidy             only the repository's own rules: arrows between crates, map, status, leftovers
+  evidence         which evidence of docs/verification.md is older than the code that it rests on
   sizes            lines by crate, and the long files
   sim ARGS…        the simulator; `cargo xtask sim --help` for its own options
   models ARGS…     the model checker; `cargo xtask models --help` for its own options
@@ -56,6 +57,7 @@ pub fn run(words: &[String]) -> ExitCode {
         ["fix"] => fix(),
         ["ci"] => ci(),
         ["tidy"] => tidy_only(),
+        ["evidence"] => evidence::run(),
         ["sizes"] => {
             print!("{}", tidy::sizes::report(&tidy::Repository::open().sources));
             ExitCode::SUCCESS

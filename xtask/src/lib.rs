@@ -11,6 +11,7 @@
 pub mod chaos;
 pub mod cli;
 pub mod e2e;
+pub mod evidence;
 pub mod fuzz;
 pub mod steps;
 pub mod tidy;
