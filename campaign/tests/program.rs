@@ -33,7 +33,7 @@ fn a_script_is_run_as_it_is_written() {
 
 #[test]
 fn worlds_beyond_the_promise_are_run_and_counted_apart() {
-    let (succeeded, said) = said(&["--beyond", "--seeds", "12", "--seconds", "6", "--from", "50"]);
+    let (succeeded, said) = said(&["--beyond", "--seeds", "12", "--seconds", "10"]);
     assert!(succeeded, "{said}");
     assert!(said.contains("whole nodes beyond the promise: 12 seeds"), "{said}");
     let count = |name: &str| {

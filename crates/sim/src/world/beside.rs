@@ -14,7 +14,7 @@
 use super::World;
 use crate::judge::Judge;
 use crate::marks::Mark;
-use base::{Bytes, Key};
+use base::{Bytes, Key, KeyRange};
 use node::{Boot, Fetch, Fetched};
 use std::collections::{BTreeMap, BTreeSet};
 use storage::tables::{RangeLimit, Tables, TablesError, data_id};
@@ -117,6 +117,12 @@ impl Beside {
     }
 }
 
+/// All rows.
+fn all(tables: &dyn Tables, generation: u64) -> Result<Vec<(Key, Bytes)>, TablesError> {
+    let limit = RangeLimit { rows: usize::MAX, bytes: usize::MAX };
+    Ok(tables.range(&KeyRange::all(), generation, limit)?.rows)
+}
+
 impl World<'_> {
     /// A process starts: its real tables are opened, and say of the node's own rows what the model says.
     pub(super) fn open_beside(&mut self, number: usize, rows: &[(Key, Bytes)]) {
@@ -145,10 +151,23 @@ impl World<'_> {
         }
     }
 
-    /// The model merged.
+    /// The model merged; then both hold the same rows, but for dead ones.
     pub(super) fn compact_beside(&mut self, number: usize, oldest: u64, dead: &BTreeSet<u64>) {
-        if let Err(error) = self.hosts[number].beside.compact(oldest, dead) {
-            self.fails_beside(number, &error);
+        let host = &mut self.hosts[number];
+        let merged = host.beside.compact(oldest, dead);
+        let Beside { tables: Some(real), generations, .. } = &host.beside else { return };
+        let Some((model, at)) = generations.last_key_value() else { return };
+        let both = merged.and_then(|()| Ok((all(&host.tables, *model)?, all(&**real, *at)?)));
+        match both {
+            Ok((mut model, mut real)) => {
+                model.retain(|(key, _)| !host.beside.is_dead(key));
+                real.retain(|(key, _)| !host.beside.is_dead(key));
+                if model != real {
+                    let what = format!("tables of n{} hold other rows once merged", number + 1);
+                    self.violated_for(Judge::Assertion, what);
+                }
+            }
+            Err(error) => self.fails_beside(number, &error),
         }
     }
 
