@@ -10,22 +10,24 @@
 mod options;
 mod record;
 mod sum;
+mod tables;
 mod twice;
 mod worlds;
 
 use options::{HELP, Options};
 use record::Origin;
 use sim::judge::Violation;
-use sim::script::{Kind, Script};
+use sim::script::Script;
 use sim::shrink::{Shrunk, shrink};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use sum::Sum;
-use worlds::{Job, Outcome};
+use worlds::{Job, Kind, Outcome};
 
 /// A failure may take so long to shrink.
 const SHRINKING: Duration = Duration::from_secs(60);
@@ -60,7 +62,7 @@ fn main() -> ExitCode {
         _ if options.twice => twice::compare(&options, &words),
         _ if options.speed => twice::speed(&options),
         (Some(path), _, _) => scripted(&options, path),
-        (_, Some(seed), _) => one(&options, Job { kind: Kind::Nodes, seed }),
+        (_, Some(seed), _) => one(&options, Job { kind: options.nodes(), seed }),
         (_, _, Some(seed)) => one(&options, Job { kind: Kind::Raft, seed }),
         _ if options.hours.is_some() => campaign(&options, &words),
         _ => many(&options),
@@ -70,7 +72,7 @@ fn main() -> ExitCode {
 /// The runs that were asked for.
 fn jobs(options: &Options) -> Vec<Job> {
     let of = |kind, seeds| (options.from..options.from + seeds).map(move |seed| Job { kind, seed });
-    of(Kind::Nodes, options.seeds).chain(of(Kind::Raft, options.raft_seeds)).collect()
+    of(options.nodes(), options.seeds).chain(of(Kind::Raft, options.raft_seeds)).collect()
 }
 
 /// Lets threads share jobs, until one says that it is enough.
@@ -158,7 +160,11 @@ fn keep(script: &Script, violation: &Violation) -> Option<PathBuf> {
     let until = Instant::now() + SHRINKING;
     let Shrunk { script: small, runs, .. } =
         shrink(script, violation, true, &mut || Instant::now() < until);
-    let kind = if script.kind == Kind::Raft { "raft" } else { "nodes" };
+    let kind = match script.kind {
+        sim::script::Kind::Raft => "raft",
+        sim::script::Kind::Nodes if script.beyond => "beyond",
+        sim::script::Kind::Nodes => "nodes",
+    };
     let path = record::folder().join("failures").join(format!("{kind}-{}.txt", script.seed));
     let written = std::fs::create_dir_all(path.parent().expect("it lies in a folder"))
         .and_then(|()| std::fs::write(&path, small.to_string()));
@@ -184,7 +190,11 @@ fn failed(outcome: &Outcome) {
     if violation.what.starts_with("panic") {
         println!("  at {}", PLACE.with(|last| last.borrow().clone()));
     }
-    let option = if kind == Kind::Raft { "--raft-seed" } else { "--seed" };
+    let option = match kind {
+        Kind::Raft => "--raft-seed",
+        Kind::Nodes => "--seed",
+        Kind::Beyond => "--beyond --seed",
+    };
     println!("  again: cargo xtask sim {option} {seed}\n");
 }
 
@@ -210,13 +220,14 @@ fn many(options: &Options) -> ExitCode {
     conclude(&sum)
 }
 
-/// Both worlds, for hours.
+/// All worlds, for hours.
 fn campaign(options: &Options, words: &[String]) -> ExitCode {
     let origin = Origin::now(words);
     let started = Instant::now();
     let until = started + Duration::from_secs_f64(options.hours.unwrap_or_default() * 3600.0);
     let sum = Mutex::new(Sum::new());
-    let next = [AtomicUsize::new(0), AtomicUsize::new(0)];
+    let next = [Kind::Raft, Kind::Nodes, Kind::Beyond].map(|kind| (kind, AtomicUsize::new(0)));
+    let next = BTreeMap::from(next);
     let working = AtomicUsize::new(options.threads as usize);
     std::thread::scope(|scope| {
         for _ in 0..options.threads {
@@ -246,9 +257,10 @@ fn campaign(options: &Options, words: &[String]) -> ExitCode {
 }
 
 /// One run of a campaign; its failure is shrunk on the spot, if it is new.
-fn work(options: &Options, sum: &Mutex<Sum>, next: &[AtomicUsize; 2]) {
-    let kind = sum.lock().expect("no thread panics with it").next_kind(options.raft_share);
-    let count = next[usize::from(kind == Kind::Raft)].fetch_add(1, Ordering::Relaxed);
+fn work(options: &Options, sum: &Mutex<Sum>, next: &BTreeMap<Kind, AtomicUsize>) {
+    let (raft, beyond) = (options.raft_share, options.beyond_share());
+    let kind = sum.lock().expect("no thread panics with it").next_kind(raft, beyond);
+    let count = next[&kind].fetch_add(1, Ordering::Relaxed);
     let job = Job { kind, seed: options.from + count as u64 };
     let started = Instant::now();
     let outcome = worlds::run(job, options.size, None);

@@ -1,6 +1,6 @@
 //! The words of the command line.
 
-use crate::worlds::Size;
+use crate::worlds::{Kind, Size};
 use std::path::PathBuf;
 
 /// What `--help` prints.
@@ -13,6 +13,8 @@ cargo xtask sim [OPTIONS]
   --seed S         one world, told event by event
   --raft-seed S    one of Raft alone
   --script FILE    a run that was written down
+  --beyond         worlds of whole nodes beyond the promise: majorities of disks are lost and old images
+                   come back; nodes may lose and must not lie
   --quiet          with these three: only how it ended
   --shrink         with these three: what fails is made smaller, and written down
   --nodes N        nodes in each world; default 5
@@ -24,6 +26,7 @@ cargo xtask sim [OPTIONS]
                    fails is shrunk, and its script written to target/sim/failures; results are
                    in target/sim/campaign.json, brought up to date every minute
   --raft-share P   so many percent of its time for Raft alone; default 20
+  --beyond-share P and so many for worlds beyond the promise, which are counted apart; default 5
   --record         writes its results into docs/verification.md too
 
   --twice          runs everything in two processes and compares the traces
@@ -47,6 +50,8 @@ pub struct Options {
     pub size: Size,
     pub hours: Option<f64>,
     pub raft_share: u64,
+    pub beyond: bool,
+    beyond_share: u64,
     pub record: bool,
     pub threads: u64,
     pub keep_going: bool,
@@ -71,6 +76,8 @@ impl Options {
             size: Size { nodes: 5, seconds: 30, raft_seconds: None },
             hours: None,
             raft_share: 20,
+            beyond: false,
+            beyond_share: 5,
             record: false,
             threads: 2,
             keep_going: false,
@@ -82,12 +89,26 @@ impl Options {
         }
     }
 
+    /// The kind of worlds of whole nodes.
+    pub fn nodes(&self) -> Kind {
+        if self.beyond { Kind::Beyond } else { Kind::Nodes }
+    }
+
+    /// How much of a campaign's time is for worlds beyond the promise, in percent.
+    pub fn beyond_share(&self) -> u64 {
+        if self.beyond { 100 - self.raft_share } else { self.beyond_share }
+    }
+
     /// Reads the words of a command line.
     pub fn parse(words: &[String]) -> Result<Options, String> {
         let mut options = Options::new();
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match word.as_str() {
+                "--beyond" => options.beyond = true,
+                "--beyond-share" => {
+                    options.beyond_share = number::<u64>(word, words.next())?.min(100);
+                }
                 "--quiet" => options.quiet = true,
                 "--shrink" => options.shrink = true,
                 "--keep-going" => options.keep_going = true,

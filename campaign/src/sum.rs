@@ -1,7 +1,6 @@
 //! What all runs of a campaign come to.
 
-use crate::worlds::{Counts, Job, Outcome};
-use sim::script::Kind;
+use crate::worlds::{Counts, Job, Kind, Outcome};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -33,7 +32,8 @@ pub struct Sum {
 
 impl Sum {
     pub fn new() -> Sum {
-        let worlds = [(Kind::Nodes, World::default()), (Kind::Raft, World::default())].into();
+        let worlds = [Kind::Nodes, Kind::Beyond, Kind::Raft].map(|kind| (kind, World::default()));
+        let worlds = worlds.into();
         Sum { started: Instant::now(), worlds, failures: BTreeMap::new(), hash: 0 }
     }
 
@@ -56,11 +56,16 @@ impl Sum {
         failure.times == 1
     }
 
-    /// Which world is behind its share of the time; `raft_share` in percent.
-    pub fn next_kind(&self, raft_share: u64) -> Kind {
+    /// Which world is behind its share of the time, in percent; all that is left is for whole nodes.
+    pub fn next_kind(&self, raft_share: u64, beyond_share: u64) -> Kind {
         let spent = |kind: Kind| self.worlds[&kind].spent.as_secs_f64();
-        let (raft, nodes) = (spent(Kind::Raft), spent(Kind::Nodes));
-        if raft * 100.0 < (raft + nodes) * raft_share as f64 { Kind::Raft } else { Kind::Nodes }
+        let all: f64 = self.worlds.keys().map(|kind| spent(*kind)).sum();
+        let behind = |kind, share: u64| spent(kind) * 100.0 < all * share as f64;
+        match () {
+            () if behind(Kind::Raft, raft_share) => Kind::Raft,
+            () if behind(Kind::Beyond, beyond_share) => Kind::Beyond,
+            () => Kind::Nodes,
+        }
     }
 
     /// One line for whoever waits.
@@ -86,6 +91,7 @@ impl Sum {
 pub fn name(kind: Kind) -> &'static str {
     match kind {
         Kind::Nodes => "whole nodes",
+        Kind::Beyond => "whole nodes beyond the promise",
         Kind::Raft => "Raft alone",
     }
 }
@@ -98,7 +104,7 @@ mod tests {
 
     fn outcome(kind: Kind, what: Option<&str>) -> Outcome {
         let violation = what.map(|what| Violation { judge: Judge::Client, what: what.into() });
-        let script = Script::empty(kind, 1, 3);
+        let script = Script::empty(sim::script::Kind::Nodes, 1, 3);
         let counts = Counts { time_ns: 5, ..Counts::default() };
         Outcome { job: Job { kind, seed: 1 }, hash: 1, violation, tail: vec![], script, counts }
     }
@@ -115,14 +121,18 @@ mod tests {
     }
 
     #[test]
-    fn raft_gets_its_share_of_the_time() {
+    fn each_world_gets_its_share_of_the_time() {
         let mut sum = Sum::new();
         let second = Duration::from_secs(1);
         sum.take(&outcome(Kind::Nodes, None), 3 * second);
-        assert_eq!(sum.next_kind(20), Kind::Raft);
+        assert_eq!(sum.next_kind(20, 5), Kind::Raft);
         sum.take(&outcome(Kind::Raft, None), second);
-        assert_eq!(sum.next_kind(20), Kind::Nodes);
-        assert_eq!(sum.next_kind(0), Kind::Nodes);
-        assert_eq!(sum.next_kind(100), Kind::Raft);
+        assert_eq!(sum.next_kind(20, 5), Kind::Beyond);
+        sum.take(&outcome(Kind::Beyond, None), second);
+        assert_eq!(sum.next_kind(20, 5), Kind::Nodes);
+        assert_eq!(sum.next_kind(0, 0), Kind::Nodes);
+        assert_eq!(sum.next_kind(100, 0), Kind::Raft);
+        assert_eq!(sum.next_kind(0, 100), Kind::Beyond);
+        assert_eq!(sum.worlds[&Kind::Beyond].seeds, 1, "they are counted apart");
     }
 }

@@ -81,7 +81,7 @@ fn read(said: &[u8]) -> BTreeMap<String, String> {
 
 /// How many runs are done in a minute.
 pub fn speed(options: &Options) -> ExitCode {
-    let aims = [(sim::script::Kind::Raft, 300, 1000), (sim::script::Kind::Nodes, 120, 100)];
+    let aims = [(worlds::Kind::Raft, 300, 1000), (worlds::Kind::Nodes, 120, 100)];
     for (kind, seconds, aim) in aims {
         let size = worlds::Size { nodes: options.size.nodes, seconds, raft_seconds: Some(seconds) };
         let started = (std::time::Instant::now(), crate::processor_seconds());

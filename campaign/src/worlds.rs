@@ -1,10 +1,24 @@
 //! One run of either world, and what is counted of it.
 
+use crate::tables::{self, Directory};
 use sim::Totals;
 use sim::judge::Violation;
 use sim::raft::Stats;
-use sim::script::{Kind, Script, What};
+use sim::script::{Script, What};
 use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// Which world, and what is promised in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Raft alone.
+    Raft,
+    /// Whole nodes.
+    Nodes,
+    /// Whole nodes to which more happens than they are promised to stand: they may lose, and must not
+    /// lie.
+    Beyond,
+}
 
 /// What to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,10 +88,14 @@ impl Counts {
 /// Runs one.
 pub fn run(job: Job, size: Size, reader: Option<&mut dyn FnMut(&str)>) -> Outcome {
     match job.kind {
-        Kind::Nodes => {
+        Kind::Nodes | Kind::Beyond => {
             let Size { nodes, seconds, .. } = size;
-            let run = sim::Run { nodes, seconds, ..sim::Run::of(job.seed) };
-            let report = sim::run(run, reader);
+            let beyond = job.kind == Kind::Beyond;
+            let run = sim::Run { nodes, seconds, beyond, ..sim::Run::of(job.seed) };
+            let report = match tables::has_real(job.seed) && !beyond {
+                true => sim::run_beside(run, Rc::new(Directory::new(job.seed)), reader),
+                false => sim::run(run, reader),
+            };
             let violation = report.finding();
             let counts = of_nodes(&report.totals, &report.script);
             let sim::Report { hash, tail, script, .. } = report;

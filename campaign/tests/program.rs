@@ -30,3 +30,16 @@ fn a_script_is_run_as_it_is_written() {
         "{said}"
     );
 }
+
+#[test]
+fn worlds_beyond_the_promise_are_run_and_counted_apart() {
+    let (succeeded, said) = said(&["--beyond", "--seeds", "12", "--seconds", "10"]);
+    assert!(succeeded, "{said}");
+    assert!(said.contains("whole nodes beyond the promise: 12 seeds"), "{said}");
+    let count = |name: &str| {
+        let begin = said.find(&format!("{name} ")).expect(name) + name.len() + 1;
+        let digits: String = said[begin..].chars().take_while(char::is_ascii_digit).collect();
+        digits.parse::<u64>().expect(name)
+    };
+    assert!(count("rolled-back") > 0 && count("too-many-lost") > 0, "{said}");
+}

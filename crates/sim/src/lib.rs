@@ -30,9 +30,9 @@
 //! [`raft`] is a smaller world, of Raft alone: faster, nastier, and with membership changes.
 //!
 //! What is not simulated: bytes on the wire between nodes (frames and handshake are `wire::peer`'s
-//! own tests), the runtime's queues, real tables (`lsm-tree`), full disks, nodes that are added or
-//! removed. Disks are damaged and lost, and their nodes replaced, within what is promised or beyond it:
-//! see `world::atlas`. [`marks`] says what a run has seen of all that.
+//! own tests), the runtime's queues, full disks, nodes that are added or removed. Real tables
+//! (`lsm-tree`) can be kept beside the model's: [`run_beside`]. Disks are damaged and lost, and their
+//! nodes replaced, within what is promised or beyond it: see `world::atlas`. [`marks`] says what a run has seen of all that.
 
 pub mod check;
 mod clock;
@@ -47,12 +47,13 @@ mod trace;
 pub mod workload;
 mod world;
 
-pub use world::Totals;
+pub use world::{RealTables, Totals};
 
 use judge::{Judge, Violation};
 use mutant::Mutant;
 use script::Script;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use world::{Setup, World};
 
 /// What to run.
@@ -111,16 +112,31 @@ const TAIL: usize = 60;
 
 /// Runs one world. `reader` is given each event in words.
 pub fn run(run: Run, reader: Option<&mut dyn FnMut(&str)>) -> Report {
+    play(&setup(run, None), reader)
+}
+
+/// The same with real tables beside the model's, whose answers must not differ. Within what is
+/// promised only: no old image of a disk comes back.
+pub fn run_beside(
+    run: Run,
+    real: Rc<dyn RealTables>,
+    reader: Option<&mut dyn FnMut(&str)>,
+) -> Report {
+    assert!(!run.beyond && run.mutant.is_none(), "old images of real tables are not kept");
+    play(&setup(run, Some(real)), reader)
+}
+
+fn setup(run: Run, real: Option<Rc<dyn RealTables>>) -> Setup<'static> {
     let Run { seed, nodes, seconds, mutant, beyond, watched } = run;
     let fault_ns = seconds * base::time::SECOND;
-    play(&Setup { seed, nodes, fault_ns, mutant, beyond, watched, script: None }, reader)
+    Setup { seed, nodes, fault_ns, mutant, beyond, watched, script: None, real }
 }
 
 /// Runs what a script of whole nodes says.
 pub fn replay(script: &Script, watched: bool, reader: Option<&mut dyn FnMut(&str)>) -> Report {
     let Script { seed, nodes, mutant, beyond, until: fault_ns, .. } = *script;
     let script = Some(script);
-    play(&Setup { seed, nodes, fault_ns, mutant, beyond, watched, script }, reader)
+    play(&Setup { seed, nodes, fault_ns, mutant, beyond, watched, script, real: None }, reader)
 }
 
 fn play(setup: &Setup<'_>, reader: Option<&mut dyn FnMut(&str)>) -> Report {

@@ -92,6 +92,8 @@ marks! {
     OnceRepeated "once-repeated-answered" "a repeated request was answered, and counted once"
     CasConflict "cas-conflict" "a write that compared versions found another one"
     Pipelined "pipelined" "a client had several requests under way on one connection"
+    PipelineAtOnce "pipeline-answered-at-once" "several answers of a pipeline came in one piece"
+    PipelineCut "pipeline-cut" "a pipeline was answered in part when its connection ended"
     RealTables "real-tables" "a world ran on lsm-tree"
 }
 

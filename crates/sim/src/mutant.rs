@@ -7,11 +7,25 @@
 
 use crate::profile::{Fault, Profile};
 use crate::world::Host;
-use base::Bytes;
-use node::api::{Call, Consistency, FromConn};
+use base::{Bytes, ConnId};
+use node::Effect;
+use node::api::{Answer, Call, Consistency, FromConn, Reply};
+use service::kv::{self, Op, Outcome};
+use std::collections::BTreeMap;
 use storage::disk::SimDisk;
 use storage::tables::ModelTables;
 use storage::wal::Record;
+
+/// What the gateway puts behind a read, so that it takes its place among the writes before it.
+fn is_no_deed(op: &Op) -> bool {
+    matches!(op, Op::Delete(keys) if keys.is_empty())
+}
+
+/// Whether an answer is that of a GET.
+fn is_of_read(answer: &Answer) -> bool {
+    let Ok(Reply::Kv(Outcome::Answers(answers))) = &answer.result else { return false };
+    matches!(answers[..], [kv::Answer::Bytes(_) | kv::Answer::Nil])
+}
 
 /// One bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +51,18 @@ pub enum Mutant {
     StaleReads,
     /// Shard time jumps to the quorum's clocks at any time.
     JumpsToClocks,
+    /// A gateway gives two reads of one pipeline each other's answers.
+    SwapsAnswers,
+    /// A read does not wait for the writes before it on its connection.
+    OvertakesWrites,
+    /// What is left of a connection that broke within a request is read as the beginning of the next
+    /// connection.
+    KeepsHalfRequest,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 10] = [
+    pub const ALL: [Mutant; 13] = [
         Mutant::AcksBeforeDurable,
         Mutant::ForgetsVote,
         Mutant::LosesHardState,
@@ -52,6 +73,9 @@ impl Mutant {
         Mutant::Duplicates,
         Mutant::StaleReads,
         Mutant::JumpsToClocks,
+        Mutant::SwapsAnswers,
+        Mutant::OvertakesWrites,
+        Mutant::KeepsHalfRequest,
     ];
 
     /// Those that the world of Raft alone can hold too.
@@ -68,6 +92,7 @@ impl Mutant {
             Mutant::SlowLeaseClock => &[Fault::Isolate, Fault::Transfer],
             Mutant::JumpsToClocks => &[Fault::ClockStep, Fault::ClockStepOfLeader],
             Mutant::Corrupts | Mutant::Duplicates | Mutant::StaleReads => &[Fault::Isolate],
+            _ => &[Fault::Isolate, Fault::Transfer],
         };
         profile.faults = faults.to_vec();
         profile.fault_every_ns = profile.fault_every_ns.min(1_500_000_000);
@@ -91,6 +116,12 @@ impl Mutant {
             profile.patience_ns = 500_000_000;
             profile.latency_ns = profile.latency_ns.min(1_000_000);
         }
+    }
+
+    /// Whether it shows in pipelines, or where connections break.
+    pub(crate) fn is_of_wires(self) -> bool {
+        use Mutant::{KeepsHalfRequest, OvertakesWrites, SwapsAnswers};
+        matches!(self, SwapsAnswers | OvertakesWrites | KeepsHalfRequest)
     }
 
     /// The rate of a node's clock.
@@ -138,7 +169,36 @@ impl Mutant {
                 }
                 FromConn::Request(request)
             }
+            FromConn::Request(mut request) if self == Mutant::OvertakesWrites => {
+                if let Call::Kv(batch) = &mut request.call
+                    && batch.ops.len() > 1
+                    && is_no_deed(&batch.ops[batch.ops.len() - 1].1)
+                {
+                    batch.ops.pop();
+                }
+                FromConn::Request(request)
+            }
             other => other,
+        }
+    }
+
+    /// What a node's turn comes to.
+    pub(crate) fn done(self, effects: &mut [Effect]) {
+        let mut last: BTreeMap<ConnId, usize> = BTreeMap::new();
+        let of_reads = |effect: &Effect| match effect {
+            Effect::Answer(answer) => is_of_read(answer).then_some(answer.conn),
+            _ => None,
+        };
+        for at in 0..effects.len() {
+            let Some(conn) = of_reads(&effects[at]).filter(|_| self == Mutant::SwapsAnswers) else {
+                continue;
+            };
+            let Some(before) = last.insert(conn, at) else { continue };
+            let (front, back) = effects.split_at_mut(at);
+            if let (Effect::Answer(one), Effect::Answer(other)) = (&mut front[before], &mut back[0])
+            {
+                std::mem::swap(&mut one.result, &mut other.result);
+            }
         }
     }
 

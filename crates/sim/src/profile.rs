@@ -144,6 +144,10 @@ pub struct Profile {
     pub scanners: u64,
     /// Keys of registers.
     pub registers: u64,
+    /// Clients that send several requests without waiting, and the keys that they share.
+    pub pipeliners: u64,
+    /// See there.
+    pub pipelined: u64,
     /// Longest pause of a client between two requests.
     pub think_ns_max: u64,
     /// How long a client waits for an answer.
@@ -188,6 +192,8 @@ impl Profile {
             bankers: if random.chance(1, 2) { random.between(2, 3) } else { 0 },
             scanners: u64::from(random.chance(1, 2)),
             registers: random.between(1, 10),
+            pipeliners: 0,
+            pipelined: 1,
             think_ns_max: log_between(random, 30 * MILLISECOND, 600 * MILLISECOND),
             patience_ns: log_between(random, 200 * MILLISECOND, 6 * SECOND),
             value_bytes_max: log_between(random, 1, 1024),
@@ -213,6 +219,12 @@ impl Profile {
             self.faults.extend(damaging.filter(|_| random.chance(1, 2)));
         }
         self.damages = self.faults.iter().any(|fault| fault.damages());
+    }
+
+    /// Clients that pipeline, in half of the worlds; from a generator of their own.
+    pub fn draw_pipelines(&mut self, random: &mut Random) {
+        self.pipeliners = if random.chance(1, 2) { random.between(1, 2) } else { 0 };
+        self.pipelined = random.between(1, 4);
     }
 
     /// A world beyond what is promised: all that damages disks, and often.

@@ -15,6 +15,10 @@
 //!   are taken just before an operation that needs one, and of two alike the earlier: only how many
 //!   were used has to be remembered.
 //! - A value that somebody is still to see can't be replaced yet, since it never comes back.
+//!
+//! Requests that one connection sent without waiting overlap in time, and yet their order is promised.
+//! [`check_in_lines`] is told which operations came on which connection: of each *line* nothing is
+//! placed before what stands in front of it. Spares stand in no line.
 
 use base::time::SECOND;
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,6 +109,15 @@ pub enum Verdict {
 
 /// Judges the history of one register, which begins as zero.
 pub fn check(history: &[Op]) -> Verdict {
+    let alone: Vec<(Op, u64)> = history.iter().map(|op| (*op, ALONE)).collect();
+    check_in_lines(&alone)
+}
+
+/// The line of an operation that stands in none.
+pub const ALONE: u64 = 0;
+
+/// The same, where operations with the same number took effect in the order in which they stand here.
+pub fn check_in_lines(history: &[(Op, u64)]) -> Verdict {
     let (ops, spares) = sorted_out(history);
     Search::new(ops, spares).run()
 }
@@ -122,16 +135,16 @@ struct Spares {
 const UNSEEN: u64 = u64::MAX;
 
 /// Closes open operations that somebody saw, and sets those apart that nobody did.
-fn sorted_out(history: &[Op]) -> (Vec<Op>, Spares) {
+fn sorted_out(history: &[(Op, u64)]) -> (Vec<(Op, u64)>, Spares) {
     let seen = first_seen(history);
     let (mut ops, mut spares) = (Vec::with_capacity(history.len()), Spares::default());
-    for op in history {
+    for (op, line) in history {
         match op.kind {
-            _ if op.returned != OPEN => ops.push(*op),
+            _ if op.returned != OPEN => ops.push((*op, *line)),
             Kind::Read(_) | Kind::IsNot(_) => {}
             Kind::Write(0) => spares.deletes.push(op.invoked),
             Kind::Write(value) | Kind::Cas { to: value, .. } if seen.contains_key(&value) => {
-                ops.push(Op { returned: seen[&value], ..*op });
+                ops.push((Op { returned: seen[&value], ..*op }, *line));
             }
             Kind::Write(_) => spares.writes.push(op.invoked),
             Kind::Cas { from, .. } => {
@@ -140,22 +153,23 @@ fn sorted_out(history: &[Op]) -> (Vec<Op>, Spares) {
             }
         }
     }
-    ops.sort_by_key(|op| op.invoked);
+    // Stable: what a line asked for at one moment stays in its order.
+    ops.sort_by_key(|(op, _)| op.invoked);
     spares.writes.sort_unstable();
     spares.deletes.sort_unstable();
     (ops, spares)
 }
 
 /// When each value was first known to have been there. An open exchange that happened saw one too.
-fn first_seen(history: &[Op]) -> BTreeMap<u64, u64> {
+fn first_seen(history: &[(Op, u64)]) -> BTreeMap<u64, u64> {
+    let history = || history.iter().map(|(op, _)| op);
     let by_value = |op: &&Op| op.returned == OPEN && op.kind.saw().is_some();
-    let open: BTreeMap<u64, u64> = history
-        .iter()
+    let open: BTreeMap<u64, u64> = history()
         .filter(by_value)
         .filter_map(|op| Some((op.kind.wrote()?, op.kind.saw()?)))
         .collect();
     let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
-    for op in history.iter().filter(|op| op.returned != OPEN) {
+    for op in history().filter(|op| op.returned != OPEN) {
         let mut next = op.kind.saw();
         while let Some(value) = next {
             let first = seen.entry(value).or_insert(OPEN);
@@ -165,6 +179,16 @@ fn first_seen(history: &[Op]) -> BTreeMap<u64, u64> {
         }
     }
     seen
+}
+
+/// What stands right in front of each operation in its line.
+fn in_front(ops: &[(Op, u64)]) -> Vec<Option<usize>> {
+    let mut last = BTreeMap::new();
+    let in_line = |(at, (_, line)): (usize, &(Op, u64))| match *line {
+        ALONE => None,
+        line => last.insert(line, at),
+    };
+    ops.iter().enumerate().map(in_line).collect()
 }
 
 #[derive(Clone, Copy)]
@@ -205,6 +229,9 @@ struct Step {
 
 struct Search {
     ops: Vec<Op>,
+    /// What stands right in front of each in its line, and which have their place.
+    behind: Vec<Option<usize>>,
+    placed: Vec<bool>,
     spares: Spares,
     /// How many operations that have no place yet saw a value.
     unseen: BTreeMap<u64, usize>,
@@ -218,7 +245,9 @@ struct Search {
 }
 
 impl Search {
-    fn new(ops: Vec<Op>, spares: Spares) -> Search {
+    fn new(ops: Vec<(Op, u64)>, spares: Spares) -> Search {
+        let behind = in_front(&ops);
+        let ops: Vec<Op> = ops.into_iter().map(|(op, _)| op).collect();
         // At one moment calls come first: then two operations overlap rather than follow.
         let calls = ops.iter().enumerate().map(|(op, it)| (it.invoked, false, op));
         let returns = ops.iter().enumerate().map(|(op, it)| (it.returned, true, op));
@@ -242,7 +271,21 @@ impl Search {
         let mut random = base::Random::new(7);
         let marks = ops.iter().map(|_| u128::from(random.u64()) << 64 | u128::from(random.u64()));
         let marks = marks.collect();
-        Search { marks, unseen, furthest: 0, deepest: 0, ops, spares, nodes, call_of, return_of }
+        let placed = vec![false; ops.len()];
+        let (furthest, deepest) = (0, 0);
+        Search {
+            ops,
+            behind,
+            placed,
+            spares,
+            unseen,
+            nodes,
+            call_of,
+            return_of,
+            marks,
+            furthest,
+            deepest,
+        }
     }
 
     fn unlink(&mut self, place: usize) {
@@ -264,12 +307,14 @@ impl Search {
     fn take(&mut self, op: usize) {
         self.unlink(self.call_of[op]);
         self.unlink(self.return_of[op]);
+        self.placed[op] = true;
         self.count(op, |count| count - 1);
     }
 
     fn put_back(&mut self, op: usize) {
         self.relink(self.return_of[op]);
         self.relink(self.call_of[op]);
+        self.placed[op] = false;
         self.count(op, |count| count + 1);
     }
 
@@ -320,7 +365,11 @@ impl Search {
     /// The state after the operation whose call is at `place`, with a spare before it, if both can
     /// happen now and the spare does any good.
     fn after(&self, place: usize, help: Help, state: State) -> Option<State> {
-        let kind = self.ops[self.nodes[place].op].kind;
+        let op = self.nodes[place].op;
+        if self.behind[op].is_some_and(|before| !self.placed[before]) {
+            return None;
+        }
+        let kind = self.ops[op].kind;
         let helped = match help {
             Help::None => state,
             _ if kind.apply(state.value).is_some() => return None,
@@ -395,6 +444,24 @@ mod tests {
         let write = op(Kind::Write(1), 0, 10);
         passes(&[write, op(Kind::Read(0), 1, 2), op(Kind::Read(1), 3, 4)]);
         fails(&[write, op(Kind::Read(1), 1, 2), op(Kind::Read(0), 3, 4)]);
+    }
+
+    #[test]
+    fn what_stands_in_a_line_happens_in_its_order() {
+        let (write, read) = (op(Kind::Write(1), 0, 9), op(Kind::Read(0), 0, 9));
+        assert_eq!(check(&[write, read]), Verdict::Fine);
+        assert_eq!(check_in_lines(&[(read, 7), (write, 7)]), Verdict::Fine);
+        assert_eq!(check_in_lines(&[(write, 7), (read, 8)]), Verdict::Fine);
+        let overtaken = check_in_lines(&[(write, 7), (read, 7)]);
+        assert!(matches!(overtaken, Verdict::Impossible(_)), "{overtaken:?}");
+        let swapped = [(op(Kind::Write(2), 0, 9), 7), (op(Kind::Read(2), 10, 11), ALONE)];
+        assert_eq!(check_in_lines(&[&[(write, 7)], &swapped[..]].concat()), Verdict::Fine);
+        let swapped = check_in_lines(&[&swapped[..1], &[(write, 7)], &swapped[1..]].concat());
+        assert!(matches!(swapped, Verdict::Impossible(_)), "{swapped:?}");
+        // An open write that somebody saw had its place in the line.
+        let open = (op(Kind::Write(3), 0, OPEN), 7);
+        let late = check_in_lines(&[open, (write, 7), (op(Kind::Read(3), 10, 11), ALONE)]);
+        assert!(matches!(late, Verdict::Impossible(_)), "{late:?}");
     }
 
     #[test]

@@ -21,7 +21,8 @@
 //! What a script does not hold is drawn from its seed as ever: how long messages take, what is left
 //! of a torn sector, what clients ask for. A client that is not named is not there; one with
 //! `requests` stops after so many. A line `luck 3` draws the same options of the world from the seed,
-//! and everything else from elsewhere. In the world of Raft alone clients are nobody, and what they do is
+//! and everything else from elsewhere. Without a line `wires` clients' connections only end between
+//! requests, and no byte of them waits for another. In the world of Raft alone clients are nobody, and what they do is
 //! in the list as well.
 //!
 //! `crate::shrink` thins scripts out, `text` reads and writes them.
@@ -98,6 +99,9 @@ pub struct Script {
     pub mutant: Option<Mutant>,
     /// Whether more goes wrong than is promised to be stood.
     pub beyond: bool,
+    /// Whether clients' bytes come in pieces, and their connections end between any two of them, as
+    /// the seed has it; see `world::wires`.
+    pub wires: bool,
     /// When all is mended, in ns.
     pub until: u64,
     /// Who works.
@@ -117,6 +121,7 @@ impl Script {
             nodes,
             mutant: None,
             beyond: false,
+            wires: false,
             until: 0,
             clients: Vec::new(),
             planned: Vec::new(),

@@ -29,6 +29,9 @@ impl fmt::Display for Script {
         if self.beyond {
             writeln!(f, "beyond")?;
         }
+        if self.wires {
+            writeln!(f, "wires")?;
+        }
         writeln!(f, "until {}", Moment(self.until))?;
         for Part { client, work, from, requests, .. } in &self.clients {
             write!(f, "client {client} {work} from {}", Moment(*from))?;
@@ -117,6 +120,7 @@ impl Script {
             ["nodes", nodes] => self.nodes = number(nodes)?,
             ["mutant", name] => self.mutant = Some(mutant(name)?),
             ["beyond"] => self.beyond = true,
+            ["wires"] => self.wires = true,
             ["until", until] => self.until = moment(until)?,
             ["client", client, work, "from", from] => self.join(client, work, from, None)?,
             ["client", client, work, "from", from, "requests", requests] => {
@@ -202,6 +206,7 @@ luck 3
 nodes 5
 mutant stale-reads
 beyond
+wires
 until 4.500000s
 client 0 register from 0.412000s requests 12
 client 7 bank from 0.000001s
@@ -220,7 +225,7 @@ at 3.300000s power-loss-of-all with 0000000000000001
     #[test]
     fn what_is_wrong_is_told_by_its_line() {
         let wrong = |line: &str| format!("{TEXT}{line}").parse::<Script>().unwrap_err();
-        assert!(wrong("at 3.4s kill n1 with 1").starts_with("line 14: 3.4s is not a time"));
+        assert!(wrong("at 3.4s kill n1 with 1").starts_with("line 15: 3.4s is not a time"));
         assert!(wrong("at 3.400000s crash n1 with 1").contains("no such thing happens"));
         assert!(wrong("at 3.400000s kill 1 with 1").contains("not a node"));
         assert!(wrong("at 1.000000s kill n1 with 1").contains("order of time"));

@@ -1,6 +1,7 @@
 //! What clients do, and what they remember of it.
 //!
-//! A client is one sequence of requests: it asks, waits, and concludes before it asks again. It may
+//! A client is one sequence of requests: it asks, waits, and concludes before it asks again, but for
+//! those of [`pipeline`], who ask several things before they wait. It may
 //! run out of patience, come back on another node, and try again where that is safe. What it saw is
 //! written down in true time, and judged when the run is over (`crate::check`).
 
@@ -8,6 +9,7 @@ pub mod bank;
 pub mod closer;
 pub mod counter;
 pub mod expiry;
+pub mod pipeline;
 pub mod probe;
 pub mod register;
 pub mod scan;
@@ -63,7 +65,14 @@ pub trait Work {
     /// begin.
     fn next(&mut self, now: u64, peace: bool, random: &mut Random) -> Option<Vec<Bytes>>;
 
-    /// What became of it.
+    /// A request that is sent right behind the last one, without waiting for its answer, on the same
+    /// connection; none if there is nothing more.
+    fn behind(&mut self, now: u64, random: &mut Random) -> Option<Vec<Bytes>> {
+        let _ = (now, random);
+        None
+    }
+
+    /// What became of it; of several the first that has no outcome yet.
     fn outcome(&mut self, now: u64, outcome: Outcome);
 
     /// A pause before the next request.
@@ -95,6 +104,8 @@ pub trait Work {
 pub struct Histories {
     /// Of each register.
     pub registers: BTreeMap<u64, Vec<Op>>,
+    /// Of each register of clients that pipeline, with the line of each operation: its connection.
+    pub pipelined: BTreeMap<u64, Vec<(Op, u64)>>,
     /// How many values each client of registers used.
     pub values: BTreeMap<u64, u64>,
     /// Of each counter without sessions, with its last value.
@@ -125,8 +136,12 @@ pub struct Client {
     pub conn: Option<ConnId>,
     /// What came on it.
     pub replies: Replies,
-    /// It waits for an answer.
-    pub waiting: bool,
+    /// It waits for so many answers.
+    pub waiting: usize,
+    /// So many requests it sent together.
+    pub sent: usize,
+    /// It leaves once all of them are answered.
+    pub leaves: bool,
     /// Counts its steps; a timer of an earlier one is void.
     pub step: u64,
     /// Its own generator.
@@ -153,7 +168,9 @@ impl Client {
             pinned,
             conn: None,
             replies: Replies::default(),
-            waiting: false,
+            waiting: 0,
+            sent: 0,
+            leaves: false,
             step: 0,
             random,
             absent: false,
@@ -207,6 +224,20 @@ impl Client {
         }
         let cast = works.into_iter();
         cast.map(|(name, work, pinned)| Client::new(name, work, pinned, random.fork())).collect()
+    }
+
+    /// Those who pipeline: so many on so many keys.
+    pub fn draw_pipelines(
+        count: u64,
+        keys: u64,
+        value_bytes_max: u64,
+        random: &mut Random,
+    ) -> Vec<Client> {
+        let of = |number| {
+            let work = Box::new(pipeline::Pipeline::new(number, keys, value_bytes_max));
+            Client::new("pipeline", work, None, random.fork())
+        };
+        (0..count).map(of).collect()
     }
 
     /// Whether a request was answered since peace.

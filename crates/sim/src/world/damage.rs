@@ -197,6 +197,7 @@ impl World<'_> {
         host.harm = Harm::default();
         host.disk = SimDisk::new();
         host.tables = ModelTables::new();
+        host.beside.replace();
         host.older_tables = None;
         host.used = false;
         host.founder = false;

@@ -192,7 +192,30 @@ impl World<'_> {
                 self.violated(format!("register {key}: {wrong}"));
             }
         }
+        for (key, ops) in &histories.pipelined {
+            let ops: Vec<linear::Op> = ops.iter().map(|(op, _)| *op).collect();
+            if let Err(wrong) = invented::check(&ops, &histories.values) {
+                self.violated(format!("pipelined {key}: {wrong}"));
+            }
+        }
         self.histories = histories;
+    }
+
+    /// What was asked for without waiting is linearizable too, and in the order of each connection.
+    fn judge_pipelines(&mut self, histories: &Histories) {
+        for (key, ops) in &histories.pipelined {
+            match linear::check_in_lines(ops) {
+                linear::Verdict::Fine => {}
+                linear::Verdict::TooHard => self.totals.unjudged += 1,
+                linear::Verdict::Impossible(near) => {
+                    let near: Vec<String> = near.iter().map(|op| format!("\n    {op}")).collect();
+                    let near = near.concat();
+                    self.violated(format!(
+                        "pipelined {key} is not linearizable in order near{near}"
+                    ));
+                }
+            }
+        }
     }
 
     fn judge(&mut self) {
@@ -211,6 +234,7 @@ impl World<'_> {
                 }
             }
         }
+        self.judge_pipelines(&histories);
         let counters = histories.counters.iter().map(|of| ("counter", of));
         let exact = histories.exact.iter().map(|of| ("counter with sessions", of));
         for (what, (key, (increments, last))) in counters.chain(exact) {

@@ -5,6 +5,7 @@
 //! they gather too.
 
 use super::atlas::Health;
+use super::beside::Beside;
 use super::damage::Harm;
 use super::{CLUSTER, Event, World};
 use crate::clock::HostClock;
@@ -47,6 +48,7 @@ pub struct Host {
     pub clock: HostClock,
     pub disk: SimDisk,
     pub tables: ModelTables,
+    pub beside: Beside,
     /// The running process' node; none while it is down.
     pub node: Option<Node>,
     pub gateway: Resp,
@@ -81,6 +83,8 @@ pub struct Host {
     pub doomed: Option<u64>,
     /// Bytes of connections that the gateway did not take yet.
     pub unread: BTreeMap<ConnId, Vec<u8>>,
+    /// What a connection that broke within a request left behind, for a mutant.
+    pub half_request: Option<Bytes>,
     /// When a process that is down starts again.
     pub starting: bool,
 }
@@ -93,6 +97,7 @@ impl Host {
             clock,
             disk: SimDisk::new(),
             tables: ModelTables::new(),
+            beside: Beside::default(),
             node: None,
             gateway: Resp::new(gateway::resp::Options::default()),
             life: 0,
@@ -116,6 +121,7 @@ impl Host {
             founder: true,
             doomed: None,
             unread: BTreeMap::new(),
+            half_request: None,
             starting: true,
         }
     }
@@ -187,6 +193,8 @@ impl World<'_> {
             Ok(slice) => slice.rows,
             Err(error) => return self.refused_start(number, &error),
         };
+        self.open_beside(number, &rows);
+        let host = &mut self.hosts[number];
         let boot = Boot {
             boot,
             seed,
@@ -273,6 +281,9 @@ impl World<'_> {
             }
         }
         node.turn(time, &mut effects);
+        if let Some(mutant) = self.mutant {
+            mutant.done(&mut effects);
+        }
         self.totals.turns += 1;
         self.trace.mix([now, number as u64, effects.len() as u64, 1]);
         self.carry_out_all(number, effects);
@@ -361,6 +372,7 @@ impl World<'_> {
         }
         host.node = None;
         host.wal = None;
+        host.beside.close();
         host.life += 1;
         host.inbox.clear();
         host.turn_at = None;
@@ -409,6 +421,7 @@ impl World<'_> {
         let mut rows = job.rows.rows();
         let prepared = host.tables.prepare(&mut rows);
         drop(rows);
+        host.beside.prepare(job.rows.rows());
         assert!(host.flushing.is_none(), "one flush at a time");
         host.flushing = Some((job.id, prepared));
         let life = host.life;
@@ -425,6 +438,7 @@ impl World<'_> {
             host.older_tables = Some(host.tables.image());
         }
         let generation = host.tables.publish(prepared).expect("the tables have room");
+        self.flushed_beside(number, generation);
         self.totals.flushes += 1;
         self.hit(Mark::Flushed);
         self.trace.mix([self.now, number as u64, generation, 2]);
@@ -456,9 +470,12 @@ impl World<'_> {
         let Some(fetch) = host.fetching.remove(&id) else { return };
         self.totals.fetches += 1;
         self.totals.marks.hit(Mark::Fetched);
-        let fetched = crate::world::disks::answer(&host.tables, fetch);
+        let fetched = crate::world::disks::answer(&host.tables, fetch.clone());
         match fetched {
-            Ok(fetched) => self.give(number, HostInput::Node(Input::Fetched(id, fetched))),
+            Ok(fetched) => {
+                self.compare_beside(number, &fetch, &fetched);
+                self.give(number, HostInput::Node(Input::Fetched(id, fetched)));
+            }
             Err(error) => {
                 let damaged = Fetched::Damaged(error.to_string());
                 self.give(number, HostInput::Node(Input::Fetched(id, damaged)));
@@ -484,7 +501,10 @@ impl World<'_> {
         let Some((oldest, dead)) = host.compacting.take() else { return };
         let dead = dead.into_iter().collect();
         match host.tables.compact(oldest, &dead) {
-            Ok(_) => self.hit(Mark::Compacted),
+            Ok(_) => {
+                self.compact_beside(number, oldest, &dead);
+                self.hit(Mark::Compacted);
+            }
             Err(error) => self.refused_start(number, &error),
         }
     }

@@ -5,10 +5,11 @@
 //! decides everything, and the same seed is the same run.
 //!
 //! `hosts` are the machines with their process, disk, tables and clocks; `links` the network between
-//! them; `sockets` the clients' connections; `faults` what goes wrong; `watch` what is true after
+//! them; `sockets` the clients' connections and `wires` what is between their ends; `faults` what goes wrong; `watch` what is true after
 //! each event.
 
 mod atlas;
+mod beside;
 mod damage;
 mod disks;
 mod ending;
@@ -18,6 +19,7 @@ mod links;
 mod plan;
 mod sockets;
 mod watch;
+mod wires;
 
 use crate::check::expiry::Judged;
 use crate::clock::HostClock;
@@ -31,6 +33,7 @@ use crate::workload::{Client, Histories};
 use atlas::Atlas;
 use base::time::SECOND;
 use base::{Bytes, ClusterId, ConnId, Index, NodeId, Random};
+pub use beside::RealTables;
 use faults::Faults;
 pub(crate) use hosts::Host;
 use hosts::HostInput;
@@ -40,10 +43,15 @@ use plan::Plan;
 use sockets::Sockets;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::rc::Rc;
 use watch::Watch;
+use wires::Wires;
 
 /// The cluster that every world holds.
 const CLUSTER: ClusterId = ClusterId(0x5eed);
+
+/// What wires are drawn from is the seed with this.
+const WIRES: u64 = 0x7769_7265_7300_0000;
 
 /// Something that happens at a moment of true time. Those of a process name its life, and are void
 /// once that is over.
@@ -128,6 +136,7 @@ struct Randoms {
     faults: Random,
     clients: Random,
     nodes: Random,
+    wires: Random,
 }
 
 /// What was done, in numbers.
@@ -218,6 +227,8 @@ pub(crate) struct Setup<'a> {
     pub watched: bool,
     /// What happens, if that is not to be drawn.
     pub script: Option<&'a Script>,
+    /// Real tables to be kept beside the model's.
+    pub real: Option<Rc<dyn RealTables>>,
 }
 
 /// One simulated cluster with its clients.
@@ -231,6 +242,8 @@ pub(crate) struct World<'a> {
     hosts: Vec<Host>,
     links: Links,
     sockets: Sockets,
+    wires: Option<Wires>,
+    real: Option<Rc<dyn RealTables>>,
     clients: Vec<Client>,
     faults: Faults,
     atlas: Atlas,
@@ -265,6 +278,8 @@ impl<'a> World<'a> {
             faults: root.fork(),
             clients: root.fork(),
             nodes: root.fork(),
+            // No fork of the root: worlds are what they were before there were wires.
+            wires: Random::new(setup.seed ^ luck.rotate_left(17) ^ WIRES),
         };
         let mut profile = Profile::draw(&mut draw, setup.nodes);
         if let Some(mutant) = setup.mutant {
@@ -283,6 +298,7 @@ impl<'a> World<'a> {
             })
             .collect();
         let empty = Script {
+            wires: true,
             mutant: setup.mutant,
             beyond: setup.beyond,
             until: setup.fault_ns,
@@ -294,13 +310,26 @@ impl<'a> World<'a> {
             None => Plan::draw(&mut plans, &profile, empty),
         };
         profile.damages |= plan.damages();
-        let clients = Client::draw_all(&profile, setup.nodes as usize, &mut random.clients);
+        let mut clients = Client::draw_all(&profile, setup.nodes as usize, &mut random.clients);
+        // Last, so that those of older scripts keep their numbers.
+        let mut draw = Random::new(setup.seed ^ WIRES.reverse_bits());
+        profile.draw_pipelines(&mut draw);
+        let mut wires = Wires::draw(&mut draw).filter(|_| plan.script.wires);
+        if setup.mutant.is_some_and(Mutant::is_of_wires) {
+            (profile.pipeliners, profile.pipelined) = (2, 2);
+            wires = Some(Wires::rough());
+        }
+        let bytes_max = profile.value_bytes_max;
+        let (count, keys) = (profile.pipeliners, profile.pipelined);
+        clients.extend(Client::draw_pipelines(count, keys, bytes_max, &mut random.wires));
         let mut world = World {
             now: 0,
             queue: BinaryHeap::new(),
             numbered: 0,
             links: Links::new(setup.nodes as usize),
             sockets: Sockets::default(),
+            wires,
+            real: setup.real.clone(),
             faults: Faults::new(setup.nodes as usize),
             atlas: Atlas::new(setup.nodes as usize, setup.beyond),
             plan,

@@ -3,23 +3,29 @@
 use super::hosts::HostInput;
 use super::{Event, World};
 use crate::marks::Mark;
+use crate::mutant::Mutant;
 use crate::trace::Line;
 use crate::workload::{Outcome, encode};
 use base::time::MILLISECOND;
 use base::{Bytes, ConnId};
 use node::api::Gateway;
 use std::collections::BTreeMap;
+use wire::resp::Value;
 
 /// One connection.
 #[derive(Debug)]
-struct Socket {
+pub struct Socket {
     client: usize,
     host: usize,
     life: u64,
     /// The host knows of it.
     opened: bool,
-    to_host_at: u64,
-    to_client_at: u64,
+    pub to_host_at: u64,
+    pub to_client_at: u64,
+    /// The beginning of a request that never comes whole, since the connection breaks within it.
+    pub half_request: Bytes,
+    /// Nothing more reaches the client.
+    pub broken: bool,
 }
 
 /// All of them.
@@ -27,6 +33,13 @@ struct Socket {
 pub struct Sockets {
     all: BTreeMap<ConnId, Socket>,
     next: u64,
+}
+
+impl Sockets {
+    /// The one of this connection, while it is held.
+    pub fn of(&mut self, conn: ConnId) -> Option<&mut Socket> {
+        self.all.get_mut(&conn)
+    }
 }
 
 impl World<'_> {
@@ -42,11 +55,9 @@ impl World<'_> {
             return;
         }
         client.step += 1;
-        if client.waiting {
-            client.waiting = false;
-            self.totals.outcomes[2] += 1;
+        if client.waiting > 0 {
             self.hit(Mark::ClientGaveUp);
-            self.clients[number].work.outcome(self.now, Outcome::Unknown);
+            self.left_open(number);
             self.leave(number);
             return self.think(number);
         }
@@ -57,9 +68,27 @@ impl World<'_> {
         match client.work.next(self.now, self.peace, &mut client.random) {
             Some(command) => {
                 client.made += u64::from(!self.peace);
-                self.request(number, &command);
+                let mut frames = vec![encode(&command)];
+                while let Some(command) = client.work.behind(self.now, &mut client.random) {
+                    frames.push(encode(&command));
+                }
+                self.request(number, &frames);
             }
             None => self.think(number),
+        }
+    }
+
+    /// What has no answer yet will get none.
+    fn left_open(&mut self, number: usize) {
+        let client = &mut self.clients[number];
+        let (open, sent) = (std::mem::take(&mut client.waiting), client.sent);
+        client.leaves = false;
+        for _ in 0..open {
+            client.work.outcome(self.now, Outcome::Unknown);
+        }
+        self.totals.outcomes[2] += open as u64;
+        if 0 < open && open < sent {
+            self.hit(Mark::PipelineCut);
         }
     }
 
@@ -87,6 +116,8 @@ impl World<'_> {
             opened: false,
             to_host_at: 0,
             to_client_at: 0,
+            half_request: Bytes::new(),
+            broken: false,
         };
         self.sockets.all.insert(conn, socket);
         self.clients[number].connected(conn);
@@ -104,12 +135,12 @@ impl World<'_> {
         }
     }
 
-    fn request(&mut self, number: usize, command: &[Bytes]) {
-        let bytes = encode(command);
+    fn request(&mut self, number: usize, frames: &[Bytes]) {
+        let bytes = Bytes::from(frames.concat());
         let latency = self.client_latency();
         let client = &mut self.clients[number];
         let conn = client.conn.expect("connected just before");
-        client.waiting = true;
+        (client.waiting, client.sent) = (frames.len(), frames.len());
         let step = client.step;
         let socket = self.sockets.all.get_mut(&conn).expect("a connection that is held");
         let at = (self.now + latency).max(socket.to_host_at + 1);
@@ -118,6 +149,9 @@ impl World<'_> {
         self.trace.mix([self.now, number as u64, node, 7]);
         self.trace.mix_bytes(&bytes);
         self.note(Line::Client { client: number, node, reply: false, bytes: bytes.clone() });
+        if frames.len() > 1 {
+            self.hit(Mark::Pipelined);
+        }
         if self.random.clients.chance(1, 150) && !self.peace {
             // The connection breaks on the way there, or the answer's on the way back.
             let lost = self.random.clients.below(30 * MILLISECOND);
@@ -126,7 +160,7 @@ impl World<'_> {
                 self.at(at, Event::ToHost { conn, bytes });
             }
         } else {
-            self.at(at, Event::ToHost { conn, bytes });
+            self.carry_to_host(conn, at, frames);
         }
         self.after(self.profile.patience_ns, Event::Client { client: number, step });
     }
@@ -139,6 +173,9 @@ impl World<'_> {
         }
         if !std::mem::replace(&mut socket.opened, true) {
             self.give(host, HostInput::Open(conn));
+            if let Some(left) = self.hosts[host].half_request.take() {
+                self.give(host, HostInput::Bytes(conn, left));
+            }
         }
         self.give(host, HostInput::Bytes(conn, bytes));
     }
@@ -155,10 +192,13 @@ impl World<'_> {
             let closing = gateway.closing(conn);
             let latency = self.client_latency();
             let Some(socket) = self.sockets.all.get_mut(&conn) else { continue };
+            if socket.broken {
+                continue;
+            }
             let at = (self.now + latency).max(socket.to_client_at + 1);
             socket.to_client_at = at;
             if !bytes.is_empty() {
-                self.at(at, Event::ToClient { conn, bytes });
+                self.carry_to_client(conn, at, bytes);
             }
             if closing {
                 self.at(at, Event::Hangup { conn });
@@ -172,17 +212,28 @@ impl World<'_> {
         self.trace.mix([self.now, number as u64, node, 8]);
         self.trace.mix_bytes(&bytes);
         self.note(Line::Client { client: number, node, reply: true, bytes: bytes.clone() });
-        let client = &mut self.clients[number];
-        client.replies.push(&bytes);
-        let reply = match client.replies.next_reply() {
-            Ok(Some(reply)) => reply,
-            Ok(None) => return,
-            Err(error) => return self.violated(format!("client {number} was sent {error}")),
-        };
-        if !std::mem::take(&mut client.waiting) {
-            return self.violated(format!("client {number} got an answer it did not ask for"));
+        self.clients[number].replies.push(&bytes);
+        let mut answered = 0;
+        while self.sockets.all.contains_key(&conn) && self.violation.is_none() {
+            match self.clients[number].replies.next_reply() {
+                Ok(Some(reply)) => self.answered(number, reply),
+                Ok(None) => break,
+                Err(error) => return self.violated(format!("client {number} was sent {error}")),
+            }
+            answered += 1;
         }
-        client.step += 1;
+        if answered > 1 {
+            self.hit(Mark::PipelineAtOnce);
+        }
+    }
+
+    /// A client got the next of the answers that it waits for.
+    fn answered(&mut self, number: usize, reply: Value) {
+        let client = &mut self.clients[number];
+        let Some(waiting) = client.waiting.checked_sub(1) else {
+            return self.violated(format!("client {number} got an answer it did not ask for"));
+        };
+        client.waiting = waiting;
         let outcome = Outcome::of(reply);
         let which = match &outcome {
             Outcome::Reply(_) => 0,
@@ -195,28 +246,37 @@ impl World<'_> {
             2 => self.hit(Mark::UnknownAnswered),
             _ => {}
         }
-        let leaves = which > 0 && self.clients[number].random.chance(1, 2);
-        self.clients[number].work.outcome(self.now, outcome);
-        if let Some(wrong) = self.clients[number].work.wrong() {
+        let client = &mut self.clients[number];
+        client.leaves |= which > 0 && client.random.chance(1, 2);
+        client.work.outcome(self.now, outcome);
+        if let Some(wrong) = client.work.wrong() {
             return self.violated(format!("client {number}: {wrong}"));
         }
-        if leaves {
-            self.leave(number);
+        if waiting == 0 {
+            client.step += 1;
+            if std::mem::take(&mut client.leaves) {
+                self.leave(number);
+            }
+            self.think(number);
         }
-        self.think(number);
     }
 
     /// The client's end of the connection is gone.
     pub(super) fn hangup(&mut self, conn: ConnId) {
         let Some(socket) = self.sockets.all.get(&conn) else { return };
         let number = socket.client;
-        let waited = std::mem::take(&mut self.clients[number].waiting);
+        let (host, half) = (socket.host, socket.half_request.clone());
+        if !half.is_empty() && socket.opened && self.hosts[host].life == socket.life {
+            self.hit(Mark::ConnCutInRequest);
+            self.hosts[host].half_request =
+                Some(half).filter(|_| self.mutant == Some(Mutant::KeepsHalfRequest));
+        }
+        if self.clients[number].replies.is_partial() {
+            self.hit(Mark::ConnCutInReply);
+        }
         self.leave(number);
         self.clients[number].step += 1;
-        if waited {
-            self.totals.outcomes[2] += 1;
-            self.clients[number].work.outcome(self.now, Outcome::Unknown);
-        }
+        self.left_open(number);
         self.think(number);
     }
 

@@ -122,6 +122,11 @@ impl Replies {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Whether a reply has begun that is not whole: what a connection that ends now cuts off.
+    pub fn is_partial(&self) -> bool {
+        !self.buffer.is_empty() || !self.open.is_empty()
+    }
+
     /// The next reply, once all of it came. After an error the connection is of no use.
     pub fn next_reply(&mut self) -> Result<Option<Value>, Malformed> {
         loop {
