@@ -58,6 +58,7 @@
 //! opened again.
 
 mod format;
+pub mod line;
 mod recover;
 mod shards;
 #[cfg(test)]
