@@ -37,11 +37,15 @@ pub enum Mutant {
     StaleReads,
     /// Shard time jumps to the quorum's clocks at any time.
     JumpsToClocks,
+    /// While disks are full, a write that was done is answered with "the disk is full: not done".
+    RefusesAndLogs,
+    /// A full disk takes what it has no room for, says that it is durable, and forgets it.
+    DropsWhenFull,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 10] = [
+    pub const ALL: [Mutant; 12] = [
         Mutant::AcksBeforeDurable,
         Mutant::ForgetsVote,
         Mutant::LosesHardState,
@@ -52,6 +56,8 @@ impl Mutant {
         Mutant::Duplicates,
         Mutant::StaleReads,
         Mutant::JumpsToClocks,
+        Mutant::RefusesAndLogs,
+        Mutant::DropsWhenFull,
     ];
 
     /// Those that the world of Raft alone can hold too.
@@ -67,6 +73,8 @@ impl Mutant {
             Mutant::ForgetsPromise => &[Fault::LeaderAlone],
             Mutant::SlowLeaseClock => &[Fault::Isolate, Fault::Transfer],
             Mutant::JumpsToClocks => &[Fault::ClockStep, Fault::ClockStepOfLeader],
+            Mutant::RefusesAndLogs => &[Fault::DiskFull],
+            Mutant::DropsWhenFull => &[Fault::DiskFull, Fault::PowerLoss, Fault::Kill],
             Mutant::Corrupts | Mutant::Duplicates | Mutant::StaleReads => &[Fault::Isolate],
         };
         profile.faults = faults.to_vec();

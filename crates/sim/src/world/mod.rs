@@ -16,6 +16,7 @@ mod faults;
 mod hosts;
 mod links;
 mod plan;
+mod room;
 mod sockets;
 mod watch;
 
@@ -63,6 +64,12 @@ enum Event {
     Fetched { host: usize, life: u64, id: FetchId },
     /// The tables merge.
     Compact { host: usize, life: u64 },
+    /// A log on a disk that may be full does its work.
+    LogWork { host: usize, life: u64 },
+    /// Tables on such a disk are looked after.
+    Upkeep { host: usize, life: u64 },
+    /// Those who took the room of disks leave.
+    RoomBack { fault: u64 },
     /// A process tries to connect.
     Dial { link: usize, life: u64 },
     /// The attempt is decided.
@@ -294,6 +301,9 @@ impl<'a> World<'a> {
             None => Plan::draw(&mut plans, &profile, empty),
         };
         profile.damages |= plan.damages();
+        if plan.fills() {
+            profile.suit_full_disks();
+        }
         let clients = Client::draw_all(&profile, setup.nodes as usize, &mut random.clients);
         let mut world = World {
             now: 0,
@@ -325,6 +335,7 @@ impl<'a> World<'a> {
 
     fn begin(&mut self, fault_ns: u64, scripted: bool) {
         for host in 0..self.hosts.len() {
+            self.equip(host);
             self.at(0, Event::Start { host });
         }
         self.cast(scripted);
@@ -385,6 +396,9 @@ impl<'a> World<'a> {
             Event::Flushed { host, life } => self.flushed(host, life),
             Event::Fetched { host, life, id } => self.fetched(host, life, id),
             Event::Compact { host, life } => self.compact(host, life),
+            Event::LogWork { host, life } => self.work_on_log(host, life),
+            Event::Upkeep { host, life } => self.work_on_tables(host, life),
+            Event::RoomBack { fault } => self.bring_room(Some(fault)),
             Event::Dial { link, life } => self.dial(link, life),
             Event::Connect { link, lives } => self.connect(link, lives),
             Event::Arrive { link, epoch } => self.arrive(link, epoch),
