@@ -497,6 +497,34 @@ fn refusals_on_a_full_disk_write_nothing_and_new_room_is_found() {
     wal.append(&news).unwrap();
 }
 
+/// The spare that is left is for records without entries; entries want one more, and get it once
+/// there is room, though nobody else misses it.
+#[test]
+fn a_log_that_keeps_its_last_spare_finds_new_room_for_entries() {
+    let disk = new_disk();
+    let (mut wal, _) = reopen(&disk).unwrap();
+    settle(&mut wal);
+    wal.set_tight(true);
+    settle(&mut wal);
+    disk.set_capacity(Some(disk.used()));
+    let mut index = 1;
+    let blocked = loop {
+        let news = [entries(1, 1, index..=index, 900)];
+        match wal.append_urgent(&news) {
+            Ok(()) => index += 1,
+            Err(WalError::Full) => break news,
+            Err(other) => panic!("{other}"),
+        }
+        settle(&mut wal);
+    };
+    assert_eq!(wal.stats().spares, 1, "it is kept");
+    disk.set_capacity(None);
+    for _ in 0..100 {
+        wal.maintain().unwrap();
+    }
+    wal.append_urgent(&blocked).unwrap();
+}
+
 /// A log lives on a thread of its own.
 #[test]
 fn a_log_can_be_sent_to_another_thread() {
