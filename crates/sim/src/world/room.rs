@@ -21,7 +21,7 @@ use crate::judge::Judge;
 use crate::marks::Mark;
 use crate::mutant::Mutant;
 use base::failure::{Failure, NotDone};
-use base::time::MILLISECOND;
+use base::time::{MILLISECOND, SECOND};
 use base::{ConnId, Mono};
 use node::api::{Answer, Call, FromConn};
 use node::{Input, Room, RoomCounts};
@@ -33,10 +33,12 @@ use storage::tables::upkeep::{Done, Upkeep};
 use storage::wal::WalOptions;
 use storage::wal::line::Line;
 
-use super::hosts::HostInput;
+use super::hosts::{Host, HostInput};
 
 /// How long a log is idle before it does what only idleness allows.
 const IDLE_NS: u64 = 200 * MILLISECOND;
+/// There being room again, every node must know so after this long.
+const ROOM_NS: u64 = 20 * SECOND;
 /// What a table takes besides its rows.
 const TABLE_BYTES: u64 = storage::tables::RUN_BYTES;
 
@@ -106,6 +108,13 @@ impl Helpers {
 
     fn room(&self) -> Room {
         self.log_room.max(if self.tables_full { Room::Reserve } else { Room::Ample })
+    }
+}
+
+impl Host {
+    /// Whether its node was told that its disk is full.
+    fn knows_of_no_room(&self) -> bool {
+        self.helpers.as_ref().is_some_and(|helpers| helpers.room() != Room::Ample)
     }
 }
 
@@ -391,10 +400,7 @@ impl World<'_> {
 
     /// How many disks are full, as far as their nodes know.
     pub(super) fn full_disks(&self) -> FullDisks {
-        let full = self.hosts.iter().filter(|host| {
-            host.helpers.as_ref().is_some_and(|helpers| helpers.room() != Room::Ample)
-        });
-        match full.count() {
+        match self.hosts.iter().filter(|host| host.knows_of_no_room()).count() {
             0 => FullDisks::None,
             count if count > self.hosts.len() / 2 => FullDisks::Most,
             _ => FullDisks::Some,
@@ -416,11 +422,11 @@ impl World<'_> {
         self.totals.marks.hits(Mark::SnapshotRefusedFull, counts.refused - before.refused);
     }
 
-    /// In peace there is room, and whoever had none finds it.
+    /// In peace there is room, and whoever had none finds it before long.
     pub(super) fn expect_room(&mut self) {
-        let without = self.hosts.iter().filter(|host| {
-            host.helpers.as_ref().is_some_and(|helpers| helpers.room() != Room::Ample)
-        });
+        let until = self.now + ROOM_NS;
+        self.run_until(until, |world| world.full_disks() == FullDisks::None);
+        let without = self.hosts.iter().filter(|host| host.knows_of_no_room());
         let without: Vec<String> = without.map(|host| format!("n{}", host.number + 1)).collect();
         if !without.is_empty() {
             let what = format!("{} found no room though there is some", without.join(" "));
