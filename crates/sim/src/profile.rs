@@ -236,7 +236,7 @@ impl Profile {
         options.entry_bytes_max = options.entry_bytes_max.min(16 << 10);
         options.engine.memtable_bytes = options.engine.memtable_bytes.min(64 << 10);
         options.memtables_bytes_max = options.engine.memtable_bytes * 8;
-        self.wal.segment_bytes = 64 << 10;
+        self.wal.segment_bytes = 128 << 10;
         (self.wal.spares, self.wal.spares_max) = (1, 2);
     }
 
