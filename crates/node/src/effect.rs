@@ -4,6 +4,7 @@ use crate::api::{Answer, FromConn, Push};
 use base::{Bytes, Incarnation, KeyRange, NodeId};
 use std::collections::BTreeMap;
 use storage::directory::Identity;
+pub use storage::disk::Room;
 
 /// What a node starts from, read by its driver from the data directory: first the tables are
 /// opened, then the log.
@@ -40,18 +41,6 @@ impl Boot {
 /// A question to the tables, numbered by the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FetchId(pub u64);
-
-/// How much room there is on a node's disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Room {
-    /// Enough.
-    #[default]
-    Ample,
-    /// The log's reserve is left: for what frees space, and for what others hold already.
-    Reserve,
-    /// Not even that: records wait until there is room.
-    None,
-}
 
 /// Something that a node should know.
 #[derive(Debug)]

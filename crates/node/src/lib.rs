@@ -37,6 +37,7 @@ pub use effect::{Boot, Effect, Fetch, FetchId, Fetched, Input, Room};
 pub use node::{KV, META, Node};
 pub use options::Options;
 pub use peer::{describe_message, rewrite_message};
+pub use room::RoomCounts;
 pub use snapshot::rewrite_chunk;
 pub use status::{Observed, ReadCounts};
 pub use storage::directory::Identity;

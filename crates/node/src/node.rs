@@ -899,7 +899,7 @@ impl Node {
                 }
             }
             (Asked::Slice { scan }, Fetched::Range(rows, until)) => {
-                self.scans.sliced(scan, rows, until);
+                self.scans.sliced(&mut self.core, scan, rows, until);
             }
             (asked, fetched) => panic!("asked {asked:?}, answered {fetched:?}"),
         }

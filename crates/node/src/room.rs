@@ -40,12 +40,27 @@ pub(crate) struct Rooms {
     flush_at: Mono,
     /// Peers that said so.
     full: BTreeSet<NodeId>,
+    counts: RoomCounts,
+}
+
+/// What was done here for want of room, for those who watch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomCounts {
+    /// Handovers that were begun.
+    pub left: u64,
+    /// Snapshots that were refused.
+    pub refused: u64,
 }
 
 impl Rooms {
     /// A peer's link is gone, and with it what the peer said.
     pub fn link_down(&mut self, node: NodeId) {
         self.full.remove(&node);
+    }
+
+    /// A snapshot was refused.
+    pub fn snapshot_refused(&mut self) {
+        self.counts.refused += 1;
     }
 }
 
@@ -63,6 +78,11 @@ impl Node {
         for node in links {
             self.core.send(node, &Message::DiskFull(self.core.disk_full()));
         }
+    }
+
+    /// What was done here for want of room.
+    pub fn room_counts(&self) -> RoomCounts {
+        self.rooms.counts
     }
 
     /// A link to a peer is up: it does not know yet how this node is.
@@ -137,6 +157,7 @@ impl Node {
             let Some(to) = self.roomy_voter(id) else { continue };
             let shard = self.shards.get_mut(&id).expect("just listed");
             if shard.transfer(&mut self.core, Some(to)).is_ok() {
+                self.rooms.counts.left += 1;
                 tracing::info!(node = %self.core.me, shard = %id, "the disk is full: {to} is to lead");
             }
         }

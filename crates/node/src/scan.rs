@@ -30,6 +30,9 @@ pub(crate) struct Scans {
     scans: BTreeMap<u64, Scan>,
     /// Scans that can go on, next first.
     ready: VecDeque<u64>,
+    /// Views of scans that nobody wants any more and whose question to the tables is under way: the
+    /// tables have to keep what it reads until it is answered.
+    asked: BTreeMap<u64, ViewId>,
 }
 
 #[derive(Debug)]
@@ -37,7 +40,9 @@ struct Scan {
     view: ViewId,
     /// What is left to visit: the space, its data id, the range of keys within it.
     left: VecDeque<(Space, u64, KeyRange)>,
-    /// What the tables answered, not merged yet.
+    /// A question to the tables is under way.
+    waits: bool,
+    /// What they answered, not merged yet.
     arrived: Option<Arrived>,
     purpose: Purpose,
 }
@@ -83,7 +88,7 @@ impl Scans {
 
     fn start(&mut self, view: ViewId, left: Vec<(Space, u64, KeyRange)>, purpose: Purpose) -> u64 {
         self.next += 1;
-        let scan = Scan { view, left: left.into(), arrived: None, purpose };
+        let scan = Scan { view, left: left.into(), waits: false, arrived: None, purpose };
         self.scans.insert(self.next, scan);
         self.ready.push_back(self.next);
         self.next
@@ -162,14 +167,27 @@ impl Scans {
     /// Nobody wants the scan any more.
     pub fn cancel(&mut self, core: &mut Core, id: u64) {
         if let Some(scan) = self.scans.remove(&id) {
-            core.engine.close_view(scan.view);
             self.ready.retain(|ready| *ready != id);
+            match scan.waits {
+                true => drop(self.asked.insert(id, scan.view)),
+                false => core.engine.close_view(scan.view),
+            }
         }
     }
 
     /// The tables answered a scan's question.
-    pub fn sliced(&mut self, id: u64, rows: Vec<(Bytes, Bytes)>, until: Option<Bytes>) {
+    pub fn sliced(
+        &mut self,
+        core: &mut Core,
+        id: u64,
+        rows: Vec<(Bytes, Bytes)>,
+        until: Option<Bytes>,
+    ) {
+        if let Some(view) = self.asked.remove(&id) {
+            core.engine.close_view(view);
+        }
         if let Some(scan) = self.scans.get_mut(&id) {
+            scan.waits = false;
             scan.arrived = Some((rows, until));
             self.ready.push_back(id);
         }
@@ -238,6 +256,7 @@ impl Scan {
                     bytes_max: SLICE_BYTES,
                 };
                 core.fetch(Asked::Slice { scan: id }, fetch);
+                self.waits = true;
                 return (0, Next::Wait);
             }
         };

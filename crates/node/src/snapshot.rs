@@ -389,6 +389,7 @@ impl Node {
     fn refuse_for_room(&mut self, id: ShardId) {
         tracing::warn!(node = %self.core.me, shard = %id, "no room for a snapshot of all rows");
         self.snapshots.rest_until = self.core.now.mono + FULL_REST;
+        self.rooms.snapshot_refused();
         let incoming = self.snapshots.incoming.get(&id);
         let garbage = incoming.is_some_and(|incoming| !incoming.spaces.is_empty());
         self.drop_incoming(id);

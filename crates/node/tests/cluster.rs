@@ -7,7 +7,7 @@ use service::kv::{self, Batch, Bucket, Expiry, Op, Outcome, When};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use storage::tables::{ModelTables, RangeLimit, Tables};
 use underpin_node::api::{Answer, Call, Consistency, FromConn, Reply, Request};
-use underpin_node::{Boot, Effect, Fetch, Fetched, Identity, Input, Node, Options, Room};
+use underpin_node::{Boot, Effect, Fetch, FetchId, Fetched, Identity, Input, Node, Options, Room};
 
 const DELAY: u64 = MILLISECOND / 2;
 const CONN: ConnId = ConnId(1);
@@ -36,6 +36,10 @@ struct Cluster {
     slow: BTreeMap<NodeId, Vec<storage::engine::FlushJob>>,
     /// The dead data ids of each compaction that was asked for.
     compactions: Vec<Vec<u64>>,
+    /// The oldest generation that each node's tables are to keep.
+    oldest: BTreeMap<NodeId, u64>,
+    /// A node whose next question about a range is answered later, and that question.
+    late: Option<(NodeId, Option<(FetchId, Fetch)>)>,
 }
 
 fn time(ns: u64) -> Time {
@@ -58,6 +62,8 @@ impl Cluster {
             bulk_from: 0,
             slow: BTreeMap::new(),
             compactions: Vec::new(),
+            oldest: BTreeMap::new(),
+            late: None,
         };
         for id in members.keys().copied() {
             cluster.start(id, Incarnation(100 + id.0), true, &members, options);
@@ -134,6 +140,11 @@ impl Cluster {
                 self.send(soon, to, Input::Peer(id, body));
             }
             Effect::Answer(answer) => self.answers.push_back((id, answer)),
+            Effect::Fetch(fetch, asked @ Fetch::Range { .. })
+                if self.late.as_ref().is_some_and(|(of, late)| *of == id && late.is_none()) =>
+            {
+                self.late = Some((id, Some((fetch, asked))));
+            }
             Effect::Fetch(fetch, asked) => {
                 let fetched = self.fetch(id, asked);
                 self.send(soon, id, Input::Fetched(fetch, fetched));
@@ -142,7 +153,10 @@ impl Cluster {
                 Some(waiting) => waiting.push(job),
                 None => self.write_out(id, &job),
             },
-            Effect::Compact { dead, .. } => self.compactions.push(dead),
+            Effect::Compact { oldest, dead } => {
+                self.oldest.insert(id, oldest);
+                self.compactions.push(dead);
+            }
             Effect::Push(_) | Effect::Garbage(_) | Effect::Peers(_) => {}
             Effect::Stopped => {}
             Effect::Fatal(message) => panic!("{id}: {message}"),
@@ -815,6 +829,35 @@ fn a_full_disk_takes_a_snapshot_of_one_memtable_and_no_larger_one() {
     assert!(status.disk_full);
     assert_eq!(status.shards[1].snapshots_installed, 1);
     assert_eq!(status.shards[1].applied, cluster.status(other).shards[1].applied);
+}
+
+/// Were a table merged away that is still to be asked, the answer would pass for damage, and the node
+/// would end.
+#[test]
+fn tables_keep_what_they_are_asked_for_though_nobody_wants_the_snapshot_any_more() {
+    let (mut cluster, lost, _) = one_behind_the_log(1);
+    let leader = cluster.leader();
+    cluster.late = Some((leader, None));
+    cluster.cut.clear();
+    let asked = loop {
+        cluster.run_until(cluster.now + MILLISECOND);
+        if let Some((_, Some((id, asked)))) = &cluster.late {
+            break (*id, asked.clone());
+        }
+    };
+    cluster.cut.insert(lost);
+    let more = |cluster: &mut Cluster| {
+        for n in 0..300 {
+            cluster.set(leader.0, &format!("more{n}"), &"x".repeat(100));
+        }
+        cluster.oldest[&leader]
+    };
+    cluster.run_until(cluster.now + 60_000 * MILLISECOND);
+    let Fetch::Range { generation, .. } = asked.1 else { panic!("{asked:?}") };
+    assert!(more(&mut cluster) <= generation, "generation {generation} may be merged away");
+    let fetched = cluster.fetch(leader, asked.1);
+    cluster.send(cluster.now, leader, Input::Fetched(asked.0, fetched));
+    assert!(more(&mut cluster) > generation, "it is kept for good");
 }
 
 #[test]

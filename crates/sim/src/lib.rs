@@ -30,9 +30,10 @@
 //! [`raft`] is a smaller world, of Raft alone: faster, nastier, and with membership changes.
 //!
 //! What is not simulated: bytes on the wire between nodes (frames and handshake are `wire::peer`'s
-//! own tests), the runtime's queues, full disks, nodes that are added or removed. Real tables
-//! (`lsm-tree`) can be kept beside the model's: [`run_beside`]. Disks are damaged and lost, and their
-//! nodes replaced, within what is promised or beyond it: see `world::atlas`. [`marks`] says what a run has seen of all that.
+//! own tests), the runtime's queues, nodes that are added or removed. Real tables (`lsm-tree`) can be
+//! kept beside the model's: [`run_beside`]. Disks are damaged and lost, and their nodes replaced, within
+//! what is promised or beyond it: see `world::atlas`; they become full, see `world::room`. [`marks`]
+//! says what a run has seen of all that.
 
 pub mod check;
 mod clock;

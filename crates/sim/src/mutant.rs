@@ -58,11 +58,15 @@ pub enum Mutant {
     /// What is left of a connection that broke within a request is read as the beginning of the next
     /// connection.
     KeepsHalfRequest,
+    /// While disks are full, a write that was done is answered with "the disk is full: not done".
+    RefusesAndLogs,
+    /// A full disk takes what it has no room for, says that it is durable, and forgets it.
+    DropsWhenFull,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 13] = [
+    pub const ALL: [Mutant; 15] = [
         Mutant::AcksBeforeDurable,
         Mutant::ForgetsVote,
         Mutant::LosesHardState,
@@ -76,6 +80,8 @@ impl Mutant {
         Mutant::SwapsAnswers,
         Mutant::OvertakesWrites,
         Mutant::KeepsHalfRequest,
+        Mutant::RefusesAndLogs,
+        Mutant::DropsWhenFull,
     ];
 
     /// Those that the world of Raft alone can hold too.
@@ -91,6 +97,8 @@ impl Mutant {
             Mutant::ForgetsPromise => &[Fault::LeaderAlone],
             Mutant::SlowLeaseClock => &[Fault::Isolate, Fault::Transfer],
             Mutant::JumpsToClocks => &[Fault::ClockStep, Fault::ClockStepOfLeader],
+            Mutant::RefusesAndLogs => &[Fault::DiskFull],
+            Mutant::DropsWhenFull => &[Fault::DiskFull, Fault::PowerLoss, Fault::Kill],
             Mutant::Corrupts | Mutant::Duplicates | Mutant::StaleReads => &[Fault::Isolate],
             _ => &[Fault::Isolate, Fault::Transfer],
         };

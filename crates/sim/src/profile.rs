@@ -63,13 +63,15 @@ pub enum Fault {
     Transfer,
     /// A leader is cut off, and all others are killed and start again at once.
     LeaderAlone,
+    /// Others take all the room of some disks.
+    DiskFull,
 }
 
 /// So many of them are drawn first.
 const USUAL: usize = 18;
 
 /// All of them.
-pub const FAULTS: [Fault; 25] = [
+pub const FAULTS: [Fault; 26] = [
     Fault::PowerLoss,
     Fault::Kill,
     Fault::DieInTurn,
@@ -95,6 +97,7 @@ pub const FAULTS: [Fault; 25] = [
     Fault::Misdirect,
     Fault::DiskLoss,
     Fault::RollBack,
+    Fault::DiskFull,
 ];
 
 impl Fault {
@@ -130,6 +133,8 @@ pub struct Profile {
     pub faults: Vec<Fault>,
     /// Whether disks may be damaged.
     pub damages: bool,
+    /// Whether disks become full.
+    pub fills: bool,
     /// Average pause between two faults.
     pub fault_every_ns: u64,
     /// Longest time that a node stays down.
@@ -142,6 +147,8 @@ pub struct Profile {
     pub bankers: u64,
     /// Clients that walk over all keys.
     pub scanners: u64,
+    /// Clients that fill disks.
+    pub fillers: u64,
     /// Keys of registers.
     pub registers: u64,
     /// Clients that send several requests without waiting, and the keys that they share.
@@ -179,6 +186,7 @@ impl Profile {
             steppers: if random.chance(1, 8) { nodes } else { minority },
             faults: draw_faults(random),
             damages: false,
+            fills: false,
             fault_every_ns: log_between(random, 150 * MILLISECOND, 6 * SECOND),
             down_ns_max: log_between(random, 50 * MILLISECOND, 5 * SECOND),
             clients: [
@@ -191,6 +199,7 @@ impl Profile {
             sessions: if random.chance(1, 2) { random.between(2, 3) } else { 0 },
             bankers: if random.chance(1, 2) { random.between(2, 3) } else { 0 },
             scanners: u64::from(random.chance(1, 2)),
+            fillers: 0,
             registers: random.between(1, 10),
             pipeliners: 0,
             pipelined: 1,
@@ -219,6 +228,22 @@ impl Profile {
             self.faults.extend(damaging.filter(|_| random.chance(1, 2)));
         }
         self.damages = self.faults.iter().any(|fault| fault.damages());
+        // After everything else, as these came later still.
+        if random.chance(1, 4) {
+            self.faults.push(Fault::DiskFull);
+        }
+    }
+
+    /// A world in which disks become full has small ones, and clients whose values fill them.
+    pub fn suit_full_disks(&mut self) {
+        self.fills = true;
+        self.fillers = 2;
+        let options = &mut self.options;
+        options.entry_bytes_max = options.entry_bytes_max.min(16 << 10);
+        options.engine.memtable_bytes = options.engine.memtable_bytes.min(64 << 10);
+        options.memtables_bytes_max = options.engine.memtable_bytes * 8;
+        self.wal.segment_bytes = 128 << 10;
+        (self.wal.spares, self.wal.spares_max) = (1, 2);
     }
 
     /// Clients that pipeline, in half of the worlds; from a generator of their own.

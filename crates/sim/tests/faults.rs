@@ -76,6 +76,44 @@ fn two_of_five_disks_may_be_lost_at_a_time() {
     felt(&faults, &[Mark::DiskLost, Mark::NodeReplaced, Mark::ReplacedVotes, Mark::JointEntered]);
 }
 
+/// Each draws how many disks become full, which may be one or all.
+#[test]
+fn disks_that_become_full_refuse_writes_take_deletes_and_recover_unaided() {
+    let faults = [("1.5", "disk-full n1"), ("4.0", "disk-full n2"), ("6.5", "disk-full n4")];
+    let expected = [
+        Mark::DiskFull,
+        Mark::TablesFull,
+        Mark::WriteRefusedFull,
+        Mark::DeletePassedFull,
+        Mark::ReserveLent,
+        Mark::ReserveWhole,
+        Mark::RoomBack,
+    ];
+    felt(&faults, &expected);
+}
+
+#[test]
+fn a_leader_whose_disk_stays_full_hands_over() {
+    let faults = ["n1", "n2", "n3", "n4", "n5"].map(|node| format!("disk-full {node}"));
+    let times = ["1.5", "2.5", "3.5", "4.5", "5.5"];
+    let faults: Vec<(&str, &str)> = times.into_iter().zip(faults.iter().map(|s| &s[..])).collect();
+    felt(&faults, &[Mark::LeaderLeftFull]);
+}
+
+#[test]
+fn nodes_that_die_on_full_disks_start_there_and_go_on() {
+    let faults = [
+        ("1.5", "disk-full n1"),
+        ("2.0", "kill n1"),
+        ("2.5", "power-loss n2"),
+        ("3.0", "power-loss-of-all n1"),
+        ("4.0", "disk-full n2"),
+        ("4.5", "power-loss-in-sync n3"),
+        ("5.0", "power-loss-of-all n1"),
+    ];
+    felt(&faults, &[Mark::DiskFull, Mark::AllPowerLost, Mark::RoomBack]);
+}
+
 #[test]
 fn beyond_the_promise_nodes_may_lose_and_do_not_lie() {
     let faults = [

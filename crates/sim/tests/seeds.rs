@@ -96,4 +96,6 @@ zoo! {
     a_network_that_repeats_messages_is_found Duplicates
     reads_that_anyone_answers_are_found StaleReads
     shard_time_that_jumps_is_found JumpsToClocks
+    writes_that_are_refused_for_room_and_done_are_found RefusesAndLogs
+    a_full_disk_that_drops_what_it_acknowledges_is_found DropsWhenFull
 }

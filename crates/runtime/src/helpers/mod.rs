@@ -17,12 +17,14 @@ mod log;
 mod upkeep;
 
 use crate::metrics::Metrics;
+use base::Mono;
 use node::{Fetch, FetchId, Input, Room};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use storage::engine::{FlushJob, FrozenMemtable};
 use storage::tables::Tables;
 use storage::wal::{Record, Wal};
@@ -88,6 +90,23 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no message");
     format!("an assertion failed, which is a defect of this program: {text}")
+}
+
+/// Time as a helper thread tells it to what decides there.
+struct Elapsed(Instant);
+
+impl Elapsed {
+    fn start() -> Elapsed {
+        Elapsed(Instant::now())
+    }
+
+    fn now(&self) -> Mono {
+        Mono::default() + self.0.elapsed()
+    }
+
+    fn until(&self, at: Mono) -> Duration {
+        Duration::from_nanos(at.since(self.now()))
+    }
 }
 
 /// The node's side of its helper threads. Dropping it ends them once their queues are empty.

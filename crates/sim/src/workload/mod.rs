@@ -9,6 +9,7 @@ pub mod bank;
 pub mod closer;
 pub mod counter;
 pub mod expiry;
+pub mod filler;
 pub mod pipeline;
 pub mod probe;
 pub mod register;
@@ -221,6 +222,10 @@ impl Client {
         }
         for node in 0..nodes {
             works.push(("probe", Box::new(probe::Probe::new(node as u64)), Some(node)));
+        }
+        // The last ones, so that the others are who they are without them.
+        for number in 0..profile.fillers {
+            works.push(("filler", Box::new(filler::Filler::new(number)), None));
         }
         let cast = works.into_iter();
         cast.map(|(name, work, pinned)| Client::new(name, work, pinned, random.fork())).collect()

@@ -14,6 +14,10 @@
 //!   before has lost its disk;
 //! - a disk that is put back to an old image has forgotten what it promised. That happens only beyond.
 //!
+//! A full disk has lost nothing, so it is not on this account: any number may be full at a time, all of
+//! them too. Service to writes that take space is promised again once there is room, which it is in
+//! peace at the latest; `world::room` says what is promised until then.
+//!
 //! # Beyond
 //!
 //! With `--beyond` the atlas says yes to everything: disks are lost by majorities, and old images

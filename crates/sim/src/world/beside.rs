@@ -126,7 +126,8 @@ fn all(tables: &dyn Tables, generation: u64) -> Result<Vec<(Key, Bytes)>, Tables
 impl World<'_> {
     /// A process starts: its real tables are opened, and say of the node's own rows what the model says.
     pub(super) fn open_beside(&mut self, number: usize, rows: &[(Key, Bytes)]) {
-        let Some(real) = self.real.clone() else { return };
+        // Where disks become full the model's tables need room, which real ones would not lack.
+        let Some(real) = self.real.clone().filter(|_| !self.profile.fills) else { return };
         let host = &mut self.hosts[number];
         let generation = host.tables.generation();
         let tables = match real.open(number, host.beside.disk) {

@@ -203,6 +203,8 @@ impl World<'_> {
         host.founder = false;
         host.incarnation = Incarnation(host.incarnation.0 + 1000);
         host.wal_options.owner = host.incarnation.0;
+        self.faults.filled.remove(&number);
+        self.equip(number);
         let pause = match self.peace {
             true => 0,
             false => self.random.crashes.below(3 * SECOND),

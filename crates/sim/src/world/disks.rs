@@ -32,11 +32,15 @@ impl World<'_> {
             self.give(number, HostInput::Node(Input::Logged { ticket }));
         }
         self.hosts[number].log_queue.push_back((ticket, records));
+        self.given(number, ticket);
         self.write_log(number);
     }
 
     /// Appends what waits, and begins a sync, unless one is under way.
     fn write_log(&mut self, number: usize) {
+        if self.hosts[number].helpers.is_some() {
+            return self.write_line(number);
+        }
         let host = &mut self.hosts[number];
         if host.syncing.is_some() || host.log_queue.is_empty() {
             return;
@@ -53,7 +57,7 @@ impl World<'_> {
         self.plan_sync(number);
     }
 
-    fn plan_sync(&mut self, number: usize) {
+    pub(super) fn plan_sync(&mut self, number: usize) {
         let sync_ns = self.profile.sync_ns;
         let mut pause = sync_ns + self.random.disks.below(3 * sync_ns);
         if self.random.disks.chance(1, 200) {
@@ -98,12 +102,19 @@ impl World<'_> {
             self.note_logged(number, ticket);
             self.watch.durable(number, ticket);
             self.give(number, HostInput::Node(Input::Logged { ticket }));
+            self.line_durable(number, ticket);
         }
         self.write_log(number);
         self.plan_maintenance(number);
     }
 
     fn plan_maintenance(&mut self, number: usize) {
+        if !self.hosts[number].up() {
+            return;
+        }
+        if self.hosts[number].helpers.is_some() {
+            return self.plan_log(number, 0);
+        }
         let host = &mut self.hosts[number];
         if !host.maintaining {
             host.maintaining = true;
@@ -137,7 +148,7 @@ impl World<'_> {
     }
 
     /// After an I/O error the process ends, as the runtime's does; anything else is a bug.
-    fn log_failed(&mut self, number: usize, error: &WalError) {
+    pub(super) fn log_failed(&mut self, number: usize, error: &WalError) {
         let failing = self.hosts[number].harm.failing.take();
         let Some(mark) = failing.filter(|_| matches!(error, WalError::Io { .. })) else {
             if self.finds_damage(number, &error.to_string()) {

@@ -40,6 +40,7 @@ impl World<'_> {
         self.run_until(until, |world| world.clients.iter().all(Client::finished));
         self.expect_all("still unfinished since peace", Client::finished);
         self.close();
+        self.expect_room();
         self.compare_states();
         self.judge();
     }

@@ -25,6 +25,9 @@ pub struct Faults {
     asked: u64,
     /// Hosts whose replacement was asked for, by the number of the request.
     pub replacing: BTreeMap<u64, usize>,
+    /// Hosts whose disk others have filled, with the number of that fault.
+    pub filled: BTreeMap<usize, u64>,
+    pub fill_number: u64,
 }
 
 impl Faults {
@@ -36,6 +39,8 @@ impl Faults {
             nodes,
             asked: 0,
             replacing: BTreeMap::new(),
+            filled: BTreeMap::new(),
+            fill_number: 0,
         }
     }
 }
@@ -115,6 +120,7 @@ impl World<'_> {
             Fault::Misdirect => self.misdirect(host),
             Fault::DiskLoss => self.lose_disk(host),
             Fault::RollBack => self.roll_back(host),
+            Fault::DiskFull => self.fill_disks(host),
             Fault::ClockStep => {
                 let by = self.random.faults.between(0, 2 * HOUR_NS as u64) as i64 - HOUR_NS;
                 self.step_clock(host, by);
@@ -237,6 +243,7 @@ impl World<'_> {
         for fault in faults {
             self.heal(fault);
         }
+        self.bring_room(None);
         for number in 0..self.hosts.len() {
             let host = &mut self.hosts[number];
             host.slow = (1, 0);

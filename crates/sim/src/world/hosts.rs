@@ -7,6 +7,7 @@
 use super::atlas::Health;
 use super::beside::Beside;
 use super::damage::Harm;
+use super::room::Helpers;
 use super::{CLUSTER, Event, World};
 use crate::clock::HostClock;
 use crate::judge::Judge;
@@ -73,6 +74,8 @@ pub struct Host {
     pub flushing: Option<(u64, Prepared)>,
     pub fetching: BTreeMap<FetchId, Fetch>,
     pub compacting: Option<(u64, Vec<u64>)>,
+    /// What looks after log and tables where disks become full.
+    pub helpers: Option<Box<Helpers>>,
     /// As they were before the last flush, for a mutant.
     pub older_tables: Option<ModelTables>,
     /// What was done to its disk.
@@ -116,6 +119,7 @@ impl Host {
             flushing: None,
             fetching: BTreeMap::new(),
             compacting: None,
+            helpers: None,
             older_tables: None,
             harm: Harm::default(),
             founder: true,
@@ -155,7 +159,7 @@ impl World<'_> {
     }
 
     /// A process that has nothing to complain about its disk does not start.
-    fn refused_start(&mut self, number: usize, error: &dyn std::fmt::Display) {
+    pub(super) fn refused_start(&mut self, number: usize, error: &dyn std::fmt::Display) {
         if !self.finds_damage(number, &error.to_string()) {
             self.violated_for(Judge::Assertion, format!("n{} can't start: {error}", number + 1));
         }
@@ -232,6 +236,7 @@ impl World<'_> {
             number + 1,
             if fresh { " for the first time" } else { "" }
         ));
+        self.start_helpers(number);
         self.give(number, HostInput::Node(Input::Tick));
     }
 
@@ -260,6 +265,8 @@ impl World<'_> {
         let time = host.clock.at(now);
         let mut effects = Vec::new();
         let mut asked = Vec::new();
+        let full = self.full_disks();
+        let host = &mut self.hosts[number];
         let node = host.node.as_mut().expect("it is up");
         for input in inputs {
             match input {
@@ -277,6 +284,9 @@ impl World<'_> {
             for from in asked.drain(..) {
                 let from = self.mutant.map_or(from.clone(), |mutant| mutant.asked(from));
                 self.watch.asked(number, &from);
+                if let Some(helpers) = &mut host.helpers {
+                    helpers.asked(&from, full);
+                }
                 node.step(time, Input::Client(from), &mut effects);
             }
         }
@@ -288,6 +298,7 @@ impl World<'_> {
         self.trace.mix([now, number as u64, effects.len() as u64, 1]);
         self.carry_out_all(number, effects);
         self.observe(number);
+        self.observe_room(number);
         let host = &self.hosts[number];
         if let Some(deadline) = host.node.as_ref().and_then(Node::deadline) {
             let at = host.clock.when(deadline, now);
@@ -325,6 +336,7 @@ impl World<'_> {
             Effect::Peer { to, bulk, body } => self.send(number, to.0 as usize - 1, bulk, body),
             Effect::Answer(answer) => {
                 self.watch.answered(number, &answer);
+                let answer = self.answered_on_full_disks(number, answer);
                 if answer.conn.0 >= OWN_CONNS {
                     return self.own_answer(answer);
                 }
@@ -383,6 +395,7 @@ impl World<'_> {
         host.flushing = None;
         host.fetching.clear();
         host.compacting = None;
+        host.helpers = None;
         host.unread.clear();
         if end == End::PowerLoss {
             let crash = host.disk.crash(&mut self.random.crashes);
@@ -416,6 +429,9 @@ impl World<'_> {
     }
 
     fn flush(&mut self, number: usize, job: FlushJob) {
+        if self.hosts[number].helpers.is_some() {
+            return self.queue_flush(number, job);
+        }
         let pause = self.helper_pause();
         let host = &mut self.hosts[number];
         let mut rows = job.rows.rows();
@@ -439,6 +455,11 @@ impl World<'_> {
         }
         let generation = host.tables.publish(prepared).expect("the tables have room");
         self.flushed_beside(number, generation);
+        self.told_flushed(number, id, generation);
+    }
+
+    /// A memtable is a table.
+    pub(super) fn told_flushed(&mut self, number: usize, id: u64, generation: u64) {
         self.totals.flushes += 1;
         self.hit(Mark::Flushed);
         self.trace.mix([self.now, number as u64, generation, 2]);
@@ -446,7 +467,7 @@ impl World<'_> {
         self.give(number, HostInput::Node(Input::Flushed { id, generation }));
     }
 
-    fn helper_pause(&mut self) -> u64 {
+    pub(super) fn helper_pause(&mut self) -> u64 {
         let sync_ns = self.profile.sync_ns;
         match self.random.disks.chance(1, 50) {
             true => self.random.disks.below(sync_ns * 400),
@@ -484,6 +505,9 @@ impl World<'_> {
     }
 
     fn plan_compaction(&mut self, number: usize, oldest: u64, dead: Vec<u64>) {
+        if self.hosts[number].helpers.is_some() {
+            return self.queue_compaction(number, oldest, dead.into_iter().collect());
+        }
         let pause = self.helper_pause();
         let host = &mut self.hosts[number];
         let idle = host.compacting.replace((oldest, dead)).is_none();

@@ -17,6 +17,7 @@ mod faults;
 mod hosts;
 mod links;
 mod plan;
+mod room;
 mod sockets;
 mod watch;
 mod wires;
@@ -71,6 +72,12 @@ enum Event {
     Fetched { host: usize, life: u64, id: FetchId },
     /// The tables merge.
     Compact { host: usize, life: u64 },
+    /// A log on a disk that may be full does its work.
+    LogWork { host: usize, life: u64 },
+    /// Tables on such a disk are looked after.
+    Upkeep { host: usize, life: u64 },
+    /// Those who took the room of disks leave.
+    RoomBack { fault: u64 },
     /// A process tries to connect.
     Dial { link: usize, life: u64 },
     /// The attempt is decided.
@@ -310,6 +317,9 @@ impl<'a> World<'a> {
             None => Plan::draw(&mut plans, &profile, empty),
         };
         profile.damages |= plan.damages();
+        if plan.fills() {
+            profile.suit_full_disks();
+        }
         let mut clients = Client::draw_all(&profile, setup.nodes as usize, &mut random.clients);
         // Last, so that those of older scripts keep their numbers.
         let mut draw = Random::new(setup.seed ^ WIRES.reverse_bits());
@@ -354,6 +364,7 @@ impl<'a> World<'a> {
 
     fn begin(&mut self, fault_ns: u64, scripted: bool) {
         for host in 0..self.hosts.len() {
+            self.equip(host);
             self.at(0, Event::Start { host });
         }
         self.cast(scripted);
@@ -414,6 +425,9 @@ impl<'a> World<'a> {
             Event::Flushed { host, life } => self.flushed(host, life),
             Event::Fetched { host, life, id } => self.fetched(host, life, id),
             Event::Compact { host, life } => self.compact(host, life),
+            Event::LogWork { host, life } => self.work_on_log(host, life),
+            Event::Upkeep { host, life } => self.work_on_tables(host, life),
+            Event::RoomBack { fault } => self.bring_room(Some(fault)),
             Event::Dial { link, life } => self.dial(link, life),
             Event::Connect { link, lives } => self.connect(link, lives),
             Event::Arrive { link, epoch } => self.arrive(link, epoch),

@@ -47,6 +47,12 @@ impl Plan {
         self.script.planned.iter().any(|planned| damages(planned.what))
     }
 
+    /// Whether disks become full.
+    pub fn fills(&self) -> bool {
+        let fills = |what| matches!(what, What::Fault(Fault::DiskFull));
+        self.script.planned.iter().any(|planned| fills(planned.what))
+    }
+
     /// What a fault has to say of itself; its first words count.
     pub fn tell(&mut self, text: &str) {
         let Some(number) = self.under_way else { return };

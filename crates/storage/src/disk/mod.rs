@@ -108,6 +108,18 @@ pub fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(directory, _)| directory)
 }
 
+/// How much room there is on a node's disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Room {
+    /// Enough.
+    #[default]
+    Ample,
+    /// The log's reserve is left: for what frees space, and for what others hold already.
+    Reserve,
+    /// Not even that: records wait until there is room.
+    None,
+}
+
 /// Whether the disk had no room.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

@@ -74,6 +74,7 @@ struct State {
     open: BTreeMap<FileId, u64>,
     next: u64,
     capacity: Option<u64>,
+    beside: u64,
     costs: Option<DiskCosts>,
     cost_ns: u64,
     failing_syncs: Vec<String>,
@@ -307,6 +308,22 @@ impl SimDisk {
         self.state().used()
     }
 
+    /// Bytes that something takes which is on this disk and not among its files.
+    pub fn beside(&self) -> u64 {
+        self.state().beside
+    }
+
+    /// That something takes so many bytes now. Whether there is room: less than before always fits.
+    pub fn take_beside(&self, bytes: u64) -> bool {
+        let mut state = self.state();
+        let taken = state.used() + bytes;
+        let fits = bytes <= state.beside || state.capacity.is_none_or(|capacity| taken <= capacity);
+        if fits {
+            state.beside = bytes;
+        }
+        fits
+    }
+
     /// What operations cost from now on; see [`SimDisk::take_cost`].
     pub fn set_costs(&self, costs: DiskCosts) {
         self.state().costs = Some(costs);
@@ -415,7 +432,7 @@ impl State {
         let now = self.files[&inode].len;
         if let Some(capacity) = self.capacity
             && to > now
-            && self.used() + (to - now) > capacity
+            && self.used() + self.beside + (to - now) > capacity
         {
             return Err(io::Error::new(
                 io::ErrorKind::StorageFull,

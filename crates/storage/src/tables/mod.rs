@@ -19,9 +19,10 @@ mod model;
 mod reserve;
 #[cfg(test)]
 mod tests;
+pub mod upkeep;
 
 pub use lsm::{LsmOptions, LsmTables};
-pub use model::{ModelTables, Prepared};
+pub use model::{ModelTables, Prepared, RUN_BYTES};
 
 use base::{Key, KeyRange};
 use bytes::Bytes;

@@ -58,6 +58,7 @@
 //! opened again.
 
 mod format;
+pub mod line;
 mod recover;
 mod shards;
 #[cfg(test)]
@@ -778,11 +779,12 @@ impl Wal {
 
     /// Does a piece of work on the spares, if one is wanted and the disk has room.
     fn fill_spare(&mut self) -> Result<bool, WalError> {
-        if self.spares.len() >= self.options.spares.min(self.spares_max()).max(1) {
-            return Ok(false);
-        }
+        // Even where there are enough for now: an append may want one more.
         if self.full_for > 0 {
             self.full_for -= 1;
+            return Ok(false);
+        }
+        if self.spares.len() >= self.options.spares.min(self.spares_max()).max(1) {
             return Ok(false);
         }
         self.fill(self.options.step_bytes as u64)

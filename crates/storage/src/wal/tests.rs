@@ -497,6 +497,27 @@ fn refusals_on_a_full_disk_write_nothing_and_new_room_is_found() {
     wal.append(&news).unwrap();
 }
 
+/// What waits may want more than the spare that is left, and gets it once there is room, though one
+/// is all that a tight log keeps.
+#[test]
+fn a_log_that_keeps_its_last_spare_finds_new_room_for_entries() {
+    let disk = new_disk();
+    let (mut wal, _) = reopen(&disk).unwrap();
+    settle(&mut wal);
+    wal.set_tight(true);
+    settle(&mut wal);
+    disk.set_capacity(Some(disk.used()));
+    // More than the rest of this segment and all of the spare.
+    let blocked = [entries(1, 1, 1..=16, 900)];
+    assert!(matches!(wal.append_urgent(&blocked), Err(WalError::Full)));
+    assert_eq!(wal.stats().spares, 1, "it is kept");
+    disk.set_capacity(None);
+    for _ in 0..100 {
+        wal.maintain().unwrap();
+    }
+    wal.append_urgent(&blocked).unwrap();
+}
+
 /// A log lives on a thread of its own.
 #[test]
 fn a_log_can_be_sent_to_another_thread() {
