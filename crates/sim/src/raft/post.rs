@@ -3,6 +3,7 @@
 use super::world::{Event, World};
 use base::NodeId;
 use base::time::MILLISECOND;
+use protocols::clock::Reading;
 use protocols::liveness;
 
 impl World<'_> {
@@ -43,10 +44,13 @@ impl World<'_> {
     }
 
     /// The message comes again when nobody thinks of it any more.
-    pub(super) fn repeat(&mut self, to: NodeId, event: Event) {
+    pub(super) fn repeat(&mut self, to: NodeId, mut event: Event) {
         let (repeats, repeat_ns) = (self.profile.moods.repeats, self.profile.moods.repeat_ns);
         if repeats > 0 && !self.healed && self.random.chance(repeats, 100) {
             let delay = self.random.below(repeat_ns);
+            if let (true, Event::Raft { message, .. }) = (self.profile.moods.timeless, &mut event) {
+                message.time = Reading::default();
+            }
             self.at(self.t + delay, to, event);
         }
     }

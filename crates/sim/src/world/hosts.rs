@@ -404,7 +404,7 @@ impl World<'_> {
     }
 
     fn flush(&mut self, number: usize, job: FlushJob) {
-        let pause = self.helper_pause();
+        let pause = self.helper_pause() * self.profile.moods.slow_tables;
         let host = &mut self.hosts[number];
         let mut rows = job.rows.rows();
         let prepared = host.tables.prepare(&mut rows);

@@ -15,6 +15,7 @@ mod ending;
 mod faults;
 mod hosts;
 mod links;
+mod moods;
 mod plan;
 mod sockets;
 mod watch;
@@ -44,6 +45,9 @@ use watch::Watch;
 
 /// The cluster that every world holds.
 const CLUSTER: ClusterId = ClusterId(0x5eed);
+
+/// Sets the generator of moods apart from all others. Kept scripts are of worlds without moods.
+const MOODS: u64 = 0x6d69_6e64;
 
 /// Something that happens at a moment of true time. Those of a process name its life, and are void
 /// once that is over.
@@ -89,6 +93,8 @@ enum Event {
     Fault { number: usize },
     /// It ends.
     Heal { fault: u64 },
+    /// A leader has few friends from now on.
+    Corner { host: usize },
     /// The faults are over.
     Peace,
     /// Whatever is looked at now and then.
@@ -128,6 +134,7 @@ struct Randoms {
     faults: Random,
     clients: Random,
     nodes: Random,
+    moods: Random,
 }
 
 /// What was done, in numbers.
@@ -265,8 +272,10 @@ impl<'a> World<'a> {
             faults: root.fork(),
             clients: root.fork(),
             nodes: root.fork(),
+            moods: Random::new(setup.seed ^ luck.rotate_left(17) ^ MOODS),
         };
         let mut profile = Profile::draw(&mut draw, setup.nodes);
+        profile.be_moody(&mut Random::new(setup.seed ^ MOODS).fork());
         if let Some(mutant) = setup.mutant {
             mutant.suit(&mut profile);
         }
@@ -398,6 +407,7 @@ impl<'a> World<'a> {
             Event::PowerCut { host, life } => self.power_cut(host, life),
             Event::Fault { number } => self.fault(number),
             Event::Heal { fault } => self.heal(fault),
+            Event::Corner { host } => self.corner(host),
             Event::Peace => self.make_peace(),
             Event::Look => self.look(),
         }
