@@ -14,7 +14,7 @@ use base::time::{MILLISECOND, SECOND};
 /// What moods add; an average world has none of it.
 #[derive(Clone, Debug)]
 pub struct Moods {
-    /// Of a hundred new leaders so many are cornered, most of them within moments.
+    /// Of a hundred new leaders so many are cornered, half of them at once.
     pub cornered: u64,
     /// The others within this.
     pub cornered_ns: u64,

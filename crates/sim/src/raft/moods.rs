@@ -18,6 +18,8 @@ pub struct Moods {
     pub repeats: u64,
     /// See `repeats`.
     pub repeat_ns: u64,
+    /// And so many times, if it carries no entries.
+    pub echoes: u64,
     /// What is delivered again tells no time. No link brings a process what was said before it was
     /// started, and a replica that was started takes the first time that it hears for the present.
     pub timeless: bool,
@@ -42,6 +44,7 @@ impl Default for Moods {
         Moods {
             repeats: 0,
             repeat_ns: 0,
+            echoes: 1,
             timeless: false,
             muffled: 0,
             fragile: 0,
@@ -76,7 +79,7 @@ impl Profile {
         if random.chance(1, 8) {
             self.be_forgetful(random);
         }
-        if random.chance(1, 8) {
+        if random.chance(1, 5) {
             self.be_haunted(random);
         }
         if random.chance(1, 8) {
@@ -149,8 +152,14 @@ impl Profile {
         self.moods.frayed = true;
         self.moods.timeless = true;
         self.moods.repeats = random.between(20, 60);
-        self.moods.repeat_ns = random.between(100, 3000) * MILLISECOND;
+        self.moods.repeat_ns = random.between(100, 2000) * MILLISECOND;
+        self.moods.echoes = random.between(1, 10);
         self.moods.muffled = random.between(2, 30);
+        if random.chance(1, 2) {
+            // Two may hold what no majority does.
+            self.voters = 5;
+            self.nodes = self.nodes.max(5);
+        }
         self.liveness.support_ns = self.liveness.heartbeat_ns * random.between(3, 10);
     }
 
@@ -160,8 +169,10 @@ impl Profile {
     fn be_outrun(&mut self, random: &mut Random) {
         self.be_forgetful(random);
         self.moods.fragile = random.between(20, 80);
-        self.moods.fragile_ns = random.between(5, 300) * MILLISECOND;
+        self.moods.fragile_ns = random.between(20, 500) * MILLISECOND;
         self.moods.muffled = random.between(1, 30);
+        self.weigh(&[Deed::Crash, Deed::Pause], 2);
+        self.weigh(&[Deed::Mend], 3);
         self.moods.timeless = true;
         self.moods.repeats = random.between(2, 30);
         self.moods.repeat_ns = random.between(50, 2000) * MILLISECOND;

@@ -6,17 +6,14 @@ use crate::marks::Mark;
 use base::time::MILLISECOND;
 use node::KV;
 
-/// Most leaders are cornered so soon that nobody else has made their first entry durable.
-const MOMENT_NS: u64 = 10 * MILLISECOND;
-
 impl World<'_> {
-    /// Somebody was elected just now.
+    /// Somebody was elected just now. Half of those who are cornered are so at once: their first
+    /// messages are on the way, and arrive when nobody waits for them any more.
     pub(super) fn doom(&mut self, host: usize) {
         let (cornered, within) = (self.profile.moods.cornered, self.profile.moods.cornered_ns);
         let random = &mut self.random.moods;
         if cornered > 0 && !self.peace && random.chance(cornered, 100) {
-            let within = if random.chance(1, 2) { MOMENT_NS } else { within };
-            let pause = random.below(within);
+            let pause = if random.chance(1, 2) { 0 } else { random.below(within) };
             self.after(pause, Event::Corner { host });
         }
     }
@@ -26,8 +23,11 @@ impl World<'_> {
         if self.peace || self.watch.leader_of(KV) != Some(host) {
             return;
         }
+        // Whoever led before has most to lose.
+        let former = self.watch.leader_before(KV);
         let random = &mut self.random.moods;
-        let (how, friend) = (random.below(6), random.below(self.hosts.len() as u64) as usize);
+        let (how, any) = (random.below(6), random.below(self.hosts.len() as u64) as usize);
+        let friend = former.filter(|_| random.chance(1, 2)).unwrap_or(any);
         let pause = random.between(10 * MILLISECOND, self.profile.moods.corner_ns_max);
         let others = (0..self.hosts.len()).filter(|other| *other != host);
         let both = |other: usize| [(host, other), (other, host)];

@@ -241,6 +241,12 @@ impl Watch {
         self.leaders.range(range).next_back().map(|(_, host)| *host)
     }
 
+    /// Where its newest leader but one was.
+    pub fn leader_before(&self, shard: ShardId) -> Option<usize> {
+        let range = (shard, Term(0))..=(shard, Term(u64::MAX));
+        self.leaders.range(range).nth_back(1).map(|(_, host)| *host)
+    }
+
     /// Terms of a shard with a leader so far.
     pub fn leaders_of(&self, shard: ShardId) -> usize {
         self.leaders.range((shard, Term(0))..=(shard, Term(u64::MAX))).count()
