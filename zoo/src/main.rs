@@ -27,8 +27,8 @@ underpin-zoo [OPTIONS]
   --clients-only       no assertions and no observer: only what clients can notice counts
   --from S             the first seed; default 1
   --seeds N            so many seeds at most
-  --budget-seconds B   so long at most; default 600. Seconds are the processor time used, divided by the
-                       threads: what it takes on a machine with nothing else to do
+  --budget-seconds B   so long at most; default 600. Seconds are half of the processor time used: what
+                       it takes on two cores with nothing else to do
   --threads N          default 2
   --keep-going         tell of every seed that fails, and go on
   --tell               with one seed: every event
@@ -157,16 +157,20 @@ fn hunt(options: &Options) -> Found {
     Found { seeds: done.into_inner(), seconds: seconds(started, options.threads), caught }
 }
 
-/// Processor time of this process for each thread; where the system does not tell it, time.
+/// Half of the processor time of this process; where the system does not tell it, of the time that
+/// its threads had.
 fn seconds(started: Instant, threads: u64) -> f64 {
     const TICKS_PER_SECOND: f64 = 100.0;
+    /// What results are told for, however many threads there are.
+    const CORES: f64 = 2.0;
     let told = std::fs::read_to_string("/proc/self/stat").ok().and_then(|stat| {
         // Behind the name in parentheses; user and system time are fields 14 and 15.
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
         let (user, system) = (fields.next()?, fields.next()?);
         Some((user.parse::<f64>().ok()? + system.parse::<f64>().ok()?) / TICKS_PER_SECOND)
     });
-    told.map_or(started.elapsed().as_secs_f64(), |used| used / threads as f64)
+    let used = told.unwrap_or_else(|| started.elapsed().as_secs_f64() * threads as f64);
+    used / CORES
 }
 
 fn run(options: &Options, seed: u64) -> Option<Violation> {

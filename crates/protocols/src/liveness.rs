@@ -208,7 +208,9 @@ pub struct Liveness {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Peer {
-    granted: Option<Granted>,
+    /// For each of its boots that may still rely on it, newest last. A heartbeat of a process that is
+    /// no more may arrive after one of its successor, whose support it must not end.
+    granted: Vec<Granted>,
     received: Option<Received>,
     heard: Option<Heard>,
 }
@@ -291,10 +293,19 @@ impl Liveness {
         self.options.drift_ppm
     }
 
-    /// The support that this node grants to `node` now.
+    /// The support that this node grants to `node` now; to the boot heard of last, if there are several.
     pub fn supports(&self, node: NodeId, now: Mono) -> Option<Grant> {
-        let grant = self.peers.get(&node)?.granted.as_ref()?.grant;
-        (now < grant.until).then_some(grant)
+        self.grants_to(node, now).last()
+    }
+
+    /// The same under an epoch of which the caller was told.
+    pub fn supports_under(&self, node: NodeId, epoch: SupportEpoch, now: Mono) -> Option<Grant> {
+        self.grants_to(node, now).find(|grant| grant.epoch == epoch)
+    }
+
+    fn grants_to(&self, node: NodeId, now: Mono) -> impl Iterator<Item = Grant> {
+        let granted = self.peers.get(&node).into_iter().flat_map(|peer| &peer.granted);
+        granted.map(|granted| granted.grant).filter(move |grant| now < grant.until)
     }
 
     /// The support by `node` that this node can rely on now.
@@ -356,8 +367,7 @@ impl Liveness {
     fn grant(&mut self, to: NodeId, boot: u64, now: Mono) -> SupportEpoch {
         let until = Mono(now.0 + self.options.support_ns);
         let peer = self.peers.entry(to).or_default();
-        if let Some(granted) = &mut peer.granted
-            && granted.boot == boot
+        if let Some(granted) = peer.granted.iter_mut().find(|granted| granted.boot == boot)
             && now < granted.grant.until
         {
             assert!(until >= granted.grant.until, "support for {to} was cut short");
@@ -366,7 +376,8 @@ impl Liveness {
         }
         self.grants += 1;
         let epoch = SupportEpoch { boot: self.boot, counter: self.grants };
-        peer.granted = Some(Granted { boot, grant: Grant { epoch, until } });
+        peer.granted.retain(|granted| granted.boot != boot && granted.grant.until > now);
+        peer.granted.push(Granted { boot, grant: Grant { epoch, until } });
         epoch
     }
 
@@ -385,8 +396,7 @@ impl Liveness {
     fn forget(&mut self, now: Mono) {
         let wanted = &self.wanted;
         self.peers.retain(|node, peer| {
-            wanted.contains(node)
-                || peer.granted.as_ref().is_some_and(|granted| now < granted.grant.until)
+            wanted.contains(node) || peer.granted.iter().any(|granted| now < granted.grant.until)
         });
     }
 }
@@ -460,6 +470,20 @@ mod tests {
         assert_eq!(a.supported_by(B, time(2).mono), None);
         exchange(&mut a, &mut b, 3);
         assert_eq!(b.supports(A, time(3).mono).unwrap().epoch.counter, 2);
+    }
+
+    #[test]
+    fn a_heartbeat_of_an_earlier_boot_that_comes_late_ends_no_support() {
+        let (a, mut b) = (node(A, 10, 0), node(B, 20, 0));
+        let late = a.heartbeat(time(0));
+        let mut a = node(A, 11, 1);
+        exchange(&mut a, &mut b, 3);
+        let relied_on = a.supported_by(B, time(4).mono).unwrap();
+        deliver(&mut b, A, late, time(4));
+        let granted = b.supports_under(A, relied_on.epoch, time(4).mono);
+        assert!(granted.is_some_and(|grant| grant.until > relied_on.until), "{granted:?}");
+        exchange(&mut a, &mut b, 100);
+        assert_eq!(a.supported_by(B, time(100).mono).unwrap().epoch, relied_on.epoch);
     }
 
     #[test]

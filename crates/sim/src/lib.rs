@@ -39,6 +39,7 @@ pub mod check;
 mod clock;
 pub mod judge;
 pub mod marks;
+pub mod moods;
 pub mod mutant;
 pub mod profile;
 pub mod raft;

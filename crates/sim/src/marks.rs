@@ -45,6 +45,8 @@ marks! {
     Halved "halved" "the nodes fell into two halves"
     Bridged "bridged" "two halves saw each other through one node only"
     CutOneWay "cut-one-way" "nothing got through from one node to another"
+    Cornered "cornered" "a new leader was left with one other node"
+    Deafened "deafened" "nothing reached a new leader"
     Muted "muted" "nothing that one node sent got through"
     LinksReset "links-reset" "links between nodes broke"
     LeaderAlone "leader-alone" "a leader was cut off while all others started anew"

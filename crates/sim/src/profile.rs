@@ -5,6 +5,7 @@
 //! memtables and no clock steps, some have slow disks and nothing else, some have it all. A bug
 //! that needs five faults at rest to show hides from an average world and not from these.
 
+use crate::moods::Moods;
 use base::Random;
 use base::time::{MILLISECOND, SECOND};
 use node::Options;
@@ -161,6 +162,8 @@ pub struct Profile {
     pub patience_ns: u64,
     /// Largest padding of a value.
     pub value_bytes_max: u64,
+    /// What else is unusual about it.
+    pub moods: Moods,
 }
 
 fn log_between(random: &mut Random, low: u64, high: u64) -> u64 {
@@ -206,6 +209,7 @@ impl Profile {
             think_ns_max: log_between(random, 30 * MILLISECOND, 600 * MILLISECOND),
             patience_ns: log_between(random, 200 * MILLISECOND, 6 * SECOND),
             value_bytes_max: log_between(random, 1, 1024),
+            moods: Moods::default(),
             options,
         };
         profile.draw_disks(random);

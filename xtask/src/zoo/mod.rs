@@ -16,8 +16,11 @@ pub mod report;
 use crate::{cargo, root, target};
 use mutant::{Mutant, World};
 use report::{Hunt, Line};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const HELP: &str = "\
@@ -27,6 +30,10 @@ cargo xtask zoo [OPTIONS]
   --rest               only mutants of which no result is kept yet, so that a count can be gone on with
   --starts N           how often each is hunted, from different seeds; default 5
   --budget-seconds S   longest hunt; default 600
+  --clients-budget-seconds S
+                       longest hunt by clients alone; default 15, since some bugs show by nothing that
+                       clients see, and each would cost the whole budget several times
+  --jobs N             so many mutants at a time, each on one core; default 2
   --stages A,B         of all, clients, tests; default all three
   --quick              what CI does: the copy builds, a few mutants are found, no mutant is not
   --check              only make the copy, and build it
@@ -48,6 +55,8 @@ struct Options {
     rest: bool,
     starts: u64,
     budget_seconds: u64,
+    clients_budget_seconds: u64,
+    jobs: u64,
     stages: Vec<String>,
     quick: bool,
     check: bool,
@@ -59,6 +68,8 @@ fn parse(words: &[&str]) -> Result<Options, String> {
         rest: false,
         starts: 5,
         budget_seconds: 600,
+        clients_budget_seconds: 15,
+        jobs: 2,
         stages: ["all", "clients", "tests"].map(str::to_owned).to_vec(),
         quick: false,
         check: false,
@@ -73,6 +84,8 @@ fn parse(words: &[&str]) -> Result<Options, String> {
             "--rest" => options.rest = true,
             "--starts" => options.starts = number(next()?)?,
             "--budget-seconds" => options.budget_seconds = number(next()?)?,
+            "--clients-budget-seconds" => options.clients_budget_seconds = number(next()?)?,
+            "--jobs" => options.jobs = number(next()?)?.max(1),
             "--stages" => options.stages = next()?.split(',').map(str::to_owned).collect(),
             "--only" => {
                 for range in next()?.split(',') {
@@ -152,19 +165,39 @@ fn full(options: &Options) -> Result<(), String> {
     }
     let mut lines = report::read(&root().join(report::RESULTS));
     lines.retain(|number, _| mutants.iter().any(|mutant| mutant.number == *number));
-    let chosen =
-        |mutant: &&Mutant| options.only.is_empty() || options.only.contains(&mutant.number);
-    for mutant in mutants.iter().filter(chosen) {
-        if options.rest && lines.contains_key(&mutant.number) {
-            continue;
-        }
-        let line = lines.entry(mutant.number).or_default();
+    let chosen = |mutant: &&Mutant| {
+        let named = options.only.is_empty() || options.only.contains(&mutant.number);
+        named && !(options.rest && lines.contains_key(&mutant.number))
+    };
+    let chosen: Vec<&Mutant> = mutants.iter().filter(chosen).collect();
+    let (next, lines) = (AtomicUsize::new(0), Mutex::new(lines));
+    std::thread::scope(|scope| {
+        let job = || examine_in_turn(&chosen, &next, options, &programs, &lines);
+        let jobs: Vec<_> = (0..options.jobs).map(|_| scope.spawn(job)).collect();
+        jobs.into_iter().try_for_each(|job| job.join().map_err(|_| "a job of the zoo panicked")?)
+    })?;
+    report::update_page(&mutants, &lines.into_inner().expect("no job panicked"))
+}
+
+/// Examines one chosen mutant after the other, as one of several that share them.
+fn examine_in_turn(
+    chosen: &[&Mutant],
+    next: &AtomicUsize,
+    options: &Options,
+    programs: &[(String, PathBuf)],
+    lines: &Mutex<BTreeMap<u32, Line>>,
+) -> Result<(), String> {
+    while let Some(mutant) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+        let kept = || lines.lock().map_err(|_| "a job of the zoo panicked");
+        let mut line = kept()?.get(&mutant.number).cloned().unwrap_or_default();
         (line.starts, line.commit) = (options.starts, commit());
-        examine(mutant, options, &programs, line)?;
-        println!("{}", report::shown(mutant, line));
+        examine(mutant, options, programs, &mut line)?;
+        println!("{}", report::shown(mutant, &line));
+        let mut lines = kept()?;
+        lines.insert(mutant.number, line);
         report::write(&root().join(report::RESULTS), &lines)?;
     }
-    report::update_page(&mutants, &lines)
+    Ok(())
 }
 
 /// What is checked out.
@@ -189,7 +222,10 @@ fn examine(
         let mut hunts = Vec::new();
         for start in 0..options.starts {
             let from = 1 + start * 1_000_000;
-            let budget = options.budget_seconds;
+            let budget = match clients_only {
+                true => options.clients_budget_seconds,
+                false => options.budget_seconds,
+            };
             hunts.push(hunt(mutant.number, mutant.world, clients_only, from, budget, None)?);
             if hunts.iter().filter(|hunt| hunt.caught.is_none()).count() as u64 > options.starts / 2
             {
@@ -209,7 +245,7 @@ fn examine(
     Ok(())
 }
 
-/// One start.
+/// One start, on one core.
 fn hunt(
     mutant: u32,
     world: World,
@@ -222,6 +258,8 @@ fn hunt(
     let world = if world == World::Node { "node" } else { "raft" };
     command.args(["--mutant", &mutant.to_string(), "--world", world]);
     command.args(["--from", &from.to_string(), "--budget-seconds", &budget_seconds.to_string()]);
+    // So the seeds that a hunt takes are the same each time.
+    command.args(["--threads", "1"]);
     if clients_only {
         command.arg("--clients-only");
     }
@@ -269,7 +307,7 @@ fn run_tests(mutant: &Mutant, programs: &[(String, PathBuf)]) -> Result<Vec<Stri
     for (room, program) in programs.iter().filter(|(room, _)| named(room)) {
         let folder = copy::folder().join("crates").join(room);
         let mut child = Command::new(program)
-            .args(["--test-threads", "2"])
+            .args(["--test-threads", "1"])
             .current_dir(folder)
             .env("UNDERPIN_ZOO", mutant.number.to_string())
             .env("CARGO_MANIFEST_DIR", copy::folder().join("crates").join(room))

@@ -45,8 +45,8 @@ pub struct Binding {
 impl Binding {
     /// Until when it holds unless the support is extended; none if it has lapsed.
     pub fn until(&self, ctx: Context) -> Option<Mono> {
-        let grant = ctx.liveness.supports(self.node, ctx.now.mono)?;
-        (grant.epoch == self.epoch).then_some(grant.until)
+        let grant = ctx.liveness.supports_under(self.node, self.epoch, ctx.now.mono)?;
+        Some(grant.until)
     }
 }
 
@@ -117,8 +117,8 @@ impl Raft {
         node: NodeId,
         epoch: SupportEpoch,
     ) {
-        let grant = ctx.liveness.supports(node, ctx.now.mono);
-        if grant.is_none_or(|grant| grant.epoch != epoch) || self.term <= self.released {
+        let grant = ctx.liveness.supports_under(node, epoch, ctx.now.mono);
+        if grant.is_none() || self.term <= self.released {
             return;
         }
         self.binding = Some(Binding { term: self.term, leader, node, epoch });

@@ -116,6 +116,9 @@ impl World<'_> {
     fn cut(&mut self, alone: Option<NodeId>) {
         self.blocked.clear();
         let all: Vec<NodeId> = (1..=self.profile.nodes).map(NodeId).collect();
+        if self.profile.moods.frayed && self.random.chance(1, 2) {
+            return self.fray(&all);
+        }
         let side: BTreeSet<NodeId> = match alone {
             Some(alone) => [alone].into(),
             None => all.iter().copied().filter(|_| self.random.chance(1, 2)).collect(),
@@ -133,6 +136,18 @@ impl World<'_> {
             }
         }
         self.log(|| format!("cut off {side:?}: out {out}, back {back}"));
+    }
+
+    /// Any pair may not hear each other.
+    fn fray(&mut self, all: &[NodeId]) {
+        for (at, a) in all.iter().enumerate() {
+            for b in &all[at + 1..] {
+                if self.random.chance(1, 3) {
+                    self.blocked.extend([(*a, *b), (*b, *a)]);
+                }
+            }
+        }
+        self.log(|| "some pairs are cut off from each other".into());
     }
 
     fn append(&mut self, node: NodeId, replica: ReplicaId) {

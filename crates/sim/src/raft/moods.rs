@@ -18,6 +18,11 @@ pub struct Moods {
     pub repeats: u64,
     /// See `repeats`.
     pub repeat_ns: u64,
+    /// And so many times, if it carries no entries.
+    pub echoes: u64,
+    /// What is delivered again tells no time. No link brings a process what was said before it was
+    /// started, and a replica that was started takes the first time that it hears for the present.
+    pub timeless: bool,
     /// Of a hundred messages between replicas so many more are lost, while their nodes hear each other.
     pub muffled: u64,
     /// Of a hundred new leaders so many die within `fragile_ns`.
@@ -30,6 +35,8 @@ pub struct Moods {
     pub stream_ns_max: u64,
     /// Its sender takes it for lost after this.
     pub stream_patience_ns: u64,
+    /// Half of the cuts of the network are between pairs of nodes, whomever else they hear.
+    pub frayed: bool,
 }
 
 impl Default for Moods {
@@ -37,12 +44,15 @@ impl Default for Moods {
         Moods {
             repeats: 0,
             repeat_ns: 0,
+            echoes: 1,
+            timeless: false,
             muffled: 0,
             fragile: 0,
             fragile_ns: 0,
             apply_ns_max: 50 * MILLISECOND,
             stream_ns_max: 200 * MILLISECOND,
             stream_patience_ns: SECOND,
+            frayed: false,
         }
     }
 }
@@ -68,6 +78,12 @@ impl Profile {
         }
         if random.chance(1, 8) {
             self.be_forgetful(random);
+        }
+        if random.chance(1, 5) {
+            self.be_haunted(random);
+        }
+        if random.chance(1, 8) {
+            self.be_outrun(random);
         }
     }
 
@@ -126,6 +142,50 @@ impl Profile {
         self.weigh_at_least(Deed::Compact, 40);
         self.weigh_at_least(Deed::Cut, 6);
         self.weigh_at_least(Deed::Mend, 6);
+    }
+
+    /// What was said in one term is heard again in a later one: votes, answers and acknowledgements
+    /// come long after the leader they were for, who may lead again by then, while some nodes hear
+    /// each other only through others.
+    fn be_haunted(&mut self, random: &mut Random) {
+        self.be_restless(random);
+        self.moods.frayed = true;
+        self.moods.timeless = true;
+        self.moods.repeats = random.between(20, 60);
+        self.moods.repeat_ns = random.between(100, 2000) * MILLISECOND;
+        self.moods.echoes = random.between(1, 10);
+        self.moods.muffled = random.between(2, 30);
+        if random.chance(1, 2) {
+            // Two may hold what no majority does.
+            self.voters = 5;
+            self.nodes = self.nodes.max(5);
+        }
+        self.liveness.support_ns = self.liveness.heartbeat_ns * random.between(3, 10);
+    }
+
+    /// Snapshots are under way for longer than their senders lead. Whoever waits for one is fed by
+    /// the next leader, whose log reaches further back, and who does not know yet how much of it is
+    /// committed.
+    fn be_outrun(&mut self, random: &mut Random) {
+        self.be_forgetful(random);
+        self.moods.fragile = random.between(20, 80);
+        self.moods.fragile_ns = random.between(20, 500) * MILLISECOND;
+        self.moods.muffled = random.between(1, 30);
+        self.weigh(&[Deed::Crash, Deed::Pause], 2);
+        self.weigh(&[Deed::Mend], 3);
+        self.moods.timeless = true;
+        self.moods.repeats = random.between(2, 30);
+        self.moods.repeat_ns = random.between(50, 2000) * MILLISECOND;
+        let compactions = random.between(6, 40);
+        self.weights.retain(|(deed, _)| *deed != Deed::Compact);
+        self.weights.push((Deed::Compact, compactions));
+        self.tails = random.between(2, 16);
+        self.raft.append_bytes_max = 1024;
+        self.raft.election_ns_min = random.between(20, 80) * MILLISECOND;
+        self.raft.election_ns_max = 2 * self.raft.election_ns_min;
+        self.liveness.heartbeat_ns = random.between(20, 40) * MILLISECOND;
+        self.liveness.support_ns = 3 * self.liveness.heartbeat_ns;
+        self.down_ns_max = random.between(20, 400) * MILLISECOND;
     }
 
     fn weigh(&mut self, deeds: &[Deed], factor: u64) {

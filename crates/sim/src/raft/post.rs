@@ -3,7 +3,9 @@
 use super::world::{Event, World};
 use base::NodeId;
 use base::time::MILLISECOND;
+use protocols::clock::Reading;
 use protocols::liveness;
+use protocols::raft::Body;
 
 impl World<'_> {
     pub(super) fn send_liveness(&mut self, from: NodeId, effects: Vec<liveness::Effect>) {
@@ -43,10 +45,21 @@ impl World<'_> {
     }
 
     /// The message comes again when nobody thinks of it any more.
-    pub(super) fn repeat(&mut self, to: NodeId, event: Event) {
+    pub(super) fn repeat(&mut self, to: NodeId, mut event: Event) {
         let (repeats, repeat_ns) = (self.profile.moods.repeats, self.profile.moods.repeat_ns);
         if repeats > 0 && !self.healed && self.random.chance(repeats, 100) {
-            let delay = self.random.below(repeat_ns);
+            let mut delay = self.random.below(repeat_ns);
+            if let (true, Event::Raft { message, .. }) = (self.profile.moods.timeless, &mut event) {
+                message.time = Reading::default();
+            }
+            if let Event::Raft { message, .. } = &event
+                && !matches!(message.body, Body::Append { .. })
+            {
+                for _ in 1..self.profile.moods.echoes {
+                    self.at(self.t + delay, to, event.clone());
+                    delay = self.random.below(repeat_ns);
+                }
+            }
             self.at(self.t + delay, to, event);
         }
     }

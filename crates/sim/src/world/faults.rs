@@ -185,6 +185,11 @@ impl World<'_> {
         }
         let pause = self.fault_duration();
         self.say(format!("{how} n{} for {} ms", host + 1, pause / MILLISECOND));
+        self.cut_for(cut, pause);
+    }
+
+    /// Nothing gets through these ways for so long.
+    pub(super) fn cut_for(&mut self, cut: Vec<(usize, usize)>, pause: u64) {
         for (from, to) in &cut {
             self.cut(*from, *to);
         }

@@ -432,7 +432,7 @@ impl World<'_> {
         if self.hosts[number].helpers.is_some() {
             return self.queue_flush(number, job);
         }
-        let pause = self.helper_pause();
+        let pause = self.helper_pause() * self.profile.moods.slow_tables;
         let host = &mut self.hosts[number];
         let mut rows = job.rows.rows();
         let prepared = host.tables.prepare(&mut rows);

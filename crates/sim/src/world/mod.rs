@@ -16,6 +16,7 @@ mod ending;
 mod faults;
 mod hosts;
 mod links;
+mod moods;
 mod plan;
 mod room;
 mod sockets;
@@ -53,6 +54,8 @@ const CLUSTER: ClusterId = ClusterId(0x5eed);
 
 /// What wires are drawn from is the seed with this.
 const WIRES: u64 = 0x7769_7265_7300_0000;
+/// Sets the generator of moods apart from all others. Kept scripts are of worlds without moods.
+const MOODS: u64 = 0x6d69_6e64;
 
 /// Something that happens at a moment of true time. Those of a process name its life, and are void
 /// once that is over.
@@ -104,6 +107,8 @@ enum Event {
     Fault { number: usize },
     /// It ends.
     Heal { fault: u64 },
+    /// A leader has few friends from now on.
+    Corner { host: usize },
     /// The faults are over.
     Peace,
     /// Whatever is looked at now and then.
@@ -144,6 +149,7 @@ struct Randoms {
     clients: Random,
     nodes: Random,
     wires: Random,
+    moods: Random,
 }
 
 /// What was done, in numbers.
@@ -287,8 +293,10 @@ impl<'a> World<'a> {
             nodes: root.fork(),
             // No fork of the root: worlds are what they were before there were wires.
             wires: Random::new(setup.seed ^ luck.rotate_left(17) ^ WIRES),
+            moods: Random::new(setup.seed ^ luck.rotate_left(17) ^ MOODS),
         };
         let mut profile = Profile::draw(&mut draw, setup.nodes);
+        profile.be_moody(&mut Random::new(setup.seed ^ MOODS).fork());
         if let Some(mutant) = setup.mutant {
             mutant.suit(&mut profile);
         }
@@ -441,6 +449,7 @@ impl<'a> World<'a> {
             Event::PowerCut { host, life } => self.power_cut(host, life),
             Event::Fault { number } => self.fault(number),
             Event::Heal { fault } => self.heal(fault),
+            Event::Corner { host } => self.corner(host),
             Event::Peace => self.make_peace(),
             Event::Look => self.look(),
         }

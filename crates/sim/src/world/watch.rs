@@ -19,8 +19,8 @@ use base::checksum::hash64;
 use base::codec::Writer;
 use base::time::MILLISECOND;
 use base::{ConnId, Entry, HardState, Mono, ShardId, Term};
-use node::ReadCounts;
 use node::api::{Answer, FromConn};
+use node::{KV, ReadCounts};
 use protocols::raft::TimeSource;
 use std::collections::{BTreeMap, BTreeSet};
 use storage::wal::{Record, Recovered};
@@ -239,6 +239,17 @@ impl Watch {
     pub fn leader_of(&self, shard: ShardId) -> Option<usize> {
         let range = (shard, Term(0))..=(shard, Term(u64::MAX));
         self.leaders.range(range).next_back().map(|(_, host)| *host)
+    }
+
+    /// Where its newest leader but one was.
+    pub fn leader_before(&self, shard: ShardId) -> Option<usize> {
+        let range = (shard, Term(0))..=(shard, Term(u64::MAX));
+        self.leaders.range(range).nth_back(1).map(|(_, host)| *host)
+    }
+
+    /// Terms of a shard with a leader so far.
+    pub fn leaders_of(&self, shard: ShardId) -> usize {
+        self.leaders.range((shard, Term(0))..=(shard, Term(u64::MAX))).count()
     }
 
     /// Somebody wants another leader.
@@ -475,6 +486,7 @@ impl World<'_> {
         let drift_ns = self.now / 1_000_000 * self.profile.drift_ppm;
         let sane = self.most_clocks_are_right();
         let ahead = sane.then_some(self.profile.wall_spread_ns + drift_ns + MILLISECOND);
+        let leaders = self.watch.leaders_of(KV);
         let mut wrong = None;
         for seen in node.observe() {
             let watched = self.watch.observe(number, &seen);
@@ -485,6 +497,9 @@ impl World<'_> {
         let wrong = wrong.or_else(|| self.watch.overdue(number, now));
         if let Some(what) = wrong {
             self.violated_for(Judge::Watch, what);
+        }
+        if self.watch.leaders_of(KV) > leaders {
+            self.doom(number);
         }
     }
 }
