@@ -38,10 +38,10 @@ mod verdict;
 mod wire;
 
 use options::{Options, Recovery};
+use run::Results;
 use std::path::Path;
 use std::process::ExitCode;
 use std::{fs, io};
-use turn::Turn;
 use underpin_e2e::million::{self, Plan};
 
 fn main() -> ExitCode {
@@ -75,18 +75,16 @@ fn main() -> ExitCode {
 fn kv(options: &Options) -> io::Result<()> {
     let folder = run::folder(&options.out, &options.name)?;
     let results = run::measure(options, &folder)?;
-    let mut verdicts = vec![];
     if options.must_show {
-        verdicts = verdict::judge(&results.turns);
         let recovery = Recovery {
             peers: Recovery::PEERS.to_vec(),
             times: options.times,
             name: options.name.clone(),
             out: options.out.clone(),
         };
-        verdicts.extend(recovery::measure(&recovery, &folder)?);
+        recovery::measure(&recovery, &folder)?;
     }
-    let page = report::write(&folder, &options.name, &results, &verdicts)?;
+    let page = report::write(&folder, &results)?;
     // What the README shows: only of runs whose results are kept.
     if options.out == "bench/results" {
         fs::copy(folder.join("throughput.svg"), Path::new(&options.out).join("newest.svg"))?;
@@ -95,19 +93,10 @@ fn kv(options: &Options) -> io::Result<()> {
     Ok(())
 }
 
-/// Draws the plots of a folder's raw data again.
+/// Writes the page and draws the plots of a folder's raw data again.
 fn plot(folder: &Path) -> io::Result<()> {
-    let raw = fs::read_to_string(folder.join("turns.jsonl"))?;
-    let turns: Option<Vec<Turn>> = raw.lines().map(Turn::parse).collect();
-    let turns = turns.ok_or_else(|| io::Error::other("a line of turns.jsonl is no turn"))?;
-    for (file, svg) in report::plots(folder, &turns) {
-        fs::write(folder.join(file), svg)?;
-        println!("{}", folder.join(file).display());
-    }
-    let verdicts = verdict::judge(&turns);
-    if turns.iter().any(|turn| turn.part == plan::SPEED) {
-        verdicts.iter().for_each(|verdict| println!("{verdict}"));
-    }
+    let page = report::write(folder, &Results::read(folder)?)?;
+    println!("{page}\nwritten to {}", folder.display());
     Ok(())
 }
 

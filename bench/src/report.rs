@@ -5,25 +5,36 @@ use crate::chart::bars::{self, Group};
 use crate::chart::lines::{self, Panel};
 use crate::floors;
 use crate::plan;
+use crate::recovery;
 use crate::run::Results;
 use crate::spread::Spread;
 use crate::subject::Subject;
 use crate::turn::{self, Of, PERCENTILES, Turn};
-use crate::verdict::Verdict;
+use crate::verdict::{self, Verdict};
 use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Writes page and plots into a folder, and the first plot to where the README shows it.
-pub fn write(
-    folder: &Path,
-    name: &str,
-    results: &Results,
-    verdicts: &[Verdict],
-) -> io::Result<String> {
-    let page = page(name, results, verdicts);
-    fs::write(folder.join("summary.md"), &page)?;
+/// Writes page and plots into a folder; the page. Where leaders were killed in the same run, it tells
+/// of that too, and where everything was measured that must be shown, of what holds.
+pub fn write(folder: &Path, results: &Results) -> io::Result<String> {
+    let kills = recovery::read(folder)?;
+    let mut verdicts = vec![];
+    if results.turns.iter().any(|turn| turn.part == plan::SPEED) {
+        verdicts = verdict::judge(&results.turns);
+        verdicts.extend(recovery::verdicts(&kills));
+    }
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut page = page(&name, results, &verdicts);
+    if !kills.is_empty() {
+        page.push('\n');
+        page.push_str(&recovery::page(&kills));
+    }
+    // Without facts a page would say less than the one that is there.
+    if !results.facts.is_empty() {
+        fs::write(folder.join("summary.md"), &page)?;
+    }
     for (file, svg) in plots(folder, &results.turns) {
         fs::write(folder.join(file), svg)?;
     }

@@ -13,6 +13,7 @@ use crate::plan::Part;
 use crate::progress::Progress;
 use crate::subject::{Running, Subject};
 use crate::turn::{PERCENTILES, Turn};
+use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,45 @@ pub struct Results {
     pub floors: Vec<Floors>,
 }
 
+impl Results {
+    /// What a folder holds, also of a run that was broken off.
+    pub fn read(folder: &Path) -> io::Result<Results> {
+        let strange = |what: &str| io::Error::other(format!("{}: {what}", folder.display()));
+        let raw = fs::read_to_string(folder.join("turns.jsonl"))?;
+        let turns: Option<Vec<Turn>> = raw.lines().map(Turn::parse).collect();
+        let turns = turns.ok_or_else(|| strange("a line of turns.jsonl is no turn"))?;
+        // Older runs have none.
+        let Ok(about) = fs::read_to_string(folder.join(ABOUT)) else {
+            return Ok(Results { turns, ..Results::default() });
+        };
+        let about = about_of(&about).ok_or_else(|| strange("about.json can't be read"))?;
+        Ok(Results { turns, ..about })
+    }
+
+    /// Keeps facts and floors; turns are kept as they come.
+    fn keep_about(&self, folder: &Path) -> io::Result<()> {
+        let floors: Vec<[f64; 3]> = self.floors.iter().map(Floors::values).collect();
+        let about = json!({ "facts": self.facts, "floors": floors });
+        fs::write(folder.join(ABOUT), format!("{about:#}\n"))
+    }
+}
+
+/// The file of facts and floors.
+const ABOUT: &str = "about.json";
+
+/// Facts and floors, as they were kept.
+fn about_of(text: &str) -> Option<Results> {
+    let about: Value = serde_json::from_str(text).ok()?;
+    let fact = |fact: &Value| Some((fact[0].as_str()?.to_owned(), fact[1].as_str()?.to_owned()));
+    let floor = |values: &Value| {
+        let value = |index: usize| values[index].as_f64();
+        Some(Floors { synced: value(0)?, synced_by_64: value(1)?, looked_up: value(2)? })
+    };
+    let facts = about["facts"].as_array()?.iter().map(fact).collect::<Option<_>>()?;
+    let floors = about["floors"].as_array()?.iter().map(floor).collect::<Option<_>>()?;
+    Some(Results { facts, floors, turns: vec![] })
+}
+
 /// The folder of a run's results.
 pub fn folder(out: &str, name: &str) -> io::Result<PathBuf> {
     let folder = Path::new(out).join(format!("{}-{name}", machine::date()));
@@ -39,6 +79,7 @@ pub fn folder(out: &str, name: &str) -> io::Result<PathBuf> {
 /// Takes all turns.
 pub fn measure(options: &Options, folder: &Path) -> io::Result<Results> {
     let mut results = Results { facts: facts(options, folder), ..Results::default() };
+    results.keep_about(folder)?;
     let mut raw = File::create(folder.join("turns.jsonl"))?;
     let progress = Progress::new(options.parts.iter().map(Part::steps).sum());
     for (index, part) in options.parts.iter().enumerate() {
@@ -46,6 +87,7 @@ pub fn measure(options: &Options, folder: &Path) -> io::Result<Results> {
             if options.floors && index == 0 {
                 progress.say(&format!("round {round}: what the machine allows"));
                 results.floors.push(Floors::measure(folder, Duration::from_secs(1))?);
+                results.keep_about(folder)?;
             }
             for subject in part.order(round) {
                 let from = results.turns.len();
@@ -208,5 +250,30 @@ impl TakingTurn<'_> {
             turn.errors,
             if turn.unsent > 0 { format!(", {} unsent", turn.unsent) } else { String::new() },
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::turn::tests::turn;
+    use underpin_e2e::place::Folder;
+
+    #[test]
+    fn results_are_read_as_they_were_kept() {
+        let folder = Folder::new("results");
+        let turns = vec![turn(Subject::Underpin, 1, 10), turn(Subject::Etcd, 1, 5)];
+        let raw: String = turns.iter().map(|turn| turn.json() + "\n").collect();
+        fs::write(folder.join("turns.jsonl"), raw).unwrap();
+        assert_eq!(Results::read(folder.path()).unwrap().facts, []);
+        let floors = Floors { synced: 1.5, synced_by_64: 2.0, looked_up: 3.0 };
+        let facts = vec![("kernel".to_owned(), "6 \"x\"".to_owned())];
+        let kept = Results { facts, turns, floors: vec![floors] };
+        kept.keep_about(folder.path()).unwrap();
+        let read = Results::read(folder.path()).unwrap();
+        assert_eq!((&read.facts, &read.turns), (&kept.facts, &kept.turns));
+        assert_eq!(read.floors[0].values(), [1.5, 2.0, 3.0]);
+        fs::write(folder.join("turns.jsonl"), "{}\n").unwrap();
+        assert!(Results::read(folder.path()).is_err());
     }
 }

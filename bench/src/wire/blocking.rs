@@ -31,6 +31,12 @@ impl Caller {
         Ok(caller)
     }
 
+    /// From now on no answer may take longer than this.
+    pub fn patient(mut self, patience: Duration) -> Caller {
+        self.patience = patience;
+        self
+    }
+
     /// Carries out one operation.
     pub fn call(&mut self, op: Op, value: &[u8]) -> io::Result<Answer> {
         let mut out = vec![];
