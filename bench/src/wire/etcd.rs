@@ -95,9 +95,9 @@ impl Etcd {
         let Some((_, connection)) = &mut self.open else { return Ok(()) };
         let context = &mut Context::from_waker(Waker::noop());
         let closed = connection.poll_unpin(context)?.is_ready();
-        let before = answers.len();
         let mut failure = None;
-        self.streams.retain_mut(|stream| match stream.poll(context) {
+        let mut drained = false;
+        self.streams.retain_mut(|stream| match stream.poll(context, &mut drained) {
             Poll::Ready(Ok(answer)) => {
                 answers.push((stream.ticket, answer));
                 false
@@ -111,8 +111,8 @@ impl Etcd {
         if let Some(error) = failure {
             return Err(error);
         }
-        // Streams that were read leave room that the server must hear of.
-        if answers.len() > before && connection.poll_unpin(context)?.is_ready() || closed {
+        // Bodies that were read leave room that the server must hear of.
+        if drained && connection.poll_unpin(context)?.is_ready() || closed {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
         out.append(&mut self.pipe.0.borrow_mut().output);
@@ -136,8 +136,8 @@ impl PollUnpin for Connection<Pipe, Bytes> {
 }
 
 impl Stream {
-    /// Reads headers, body and status as far as they have come.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Answer>> {
+    /// Reads headers, body and status as far as they have come; `drained` if some of a body has.
+    fn poll(&mut self, context: &mut Context<'_>, drained: &mut bool) -> Poll<io::Result<Answer>> {
         if let Err(future) = &mut self.response {
             match Pin::new(future).poll(context) {
                 Poll::Pending => return Poll::Pending,
@@ -151,7 +151,10 @@ impl Stream {
                 }
             }
         }
-        match self.rest(context) {
+        let before = self.body.len();
+        let rest = self.rest(context);
+        *drained |= self.body.len() > before;
+        match rest {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Err(error)) => Poll::Ready(Err(io::Error::other(error))),
             Poll::Ready(Ok(trailers)) => {
@@ -378,10 +381,16 @@ mod tests {
                     respond.send_response(refusal, true).unwrap();
                     continue;
                 }
-                let row = !put && frame.ends_with(b"1");
-                let message: &[u8] = if row { b"\0\0\0\0\x04\x12\x02\x0a\x00" } else { &[0; 5] };
+                let mut message = vec![0; 5];
+                if !put && frame.ends_with(b"1") {
+                    message.extend_from_slice(b"\x12\x02\x0a\x00");
+                } else if !put && frame.ends_with(b"8") {
+                    // 1,000,000 bytes, many times what may be sent without being asked for more.
+                    message.extend_from_slice(b"\x12\xc0\x84\x3d");
+                    message.resize(message.len() + 1_000_000, 0);
+                }
                 let mut stream = respond.send_response(head.body(()).unwrap(), false).unwrap();
-                stream.send_data(Bytes::copy_from_slice(message), false).unwrap();
+                stream.send_data(message.into(), false).unwrap();
                 let mut trailers = HeaderMap::new();
                 trailers.insert("grpc-status", "0".parse().unwrap());
                 stream.send_trailers(trailers).unwrap();
@@ -412,6 +421,23 @@ mod tests {
             answers,
             [(0, Answer::Fine), (1, Answer::Fine), (2, Answer::Missing), (3, Answer::Failed)]
         );
+    }
+
+    #[test]
+    fn an_answer_larger_than_a_window_comes_whole() {
+        let mut client = Etcd::default();
+        let mut server = Server::of(&mut client);
+        let (mut out, mut answers, mut exchanges) = (vec![], vec![], 0);
+        client.request(7, Op::Get(8), b"", &mut out).unwrap();
+        while answers.is_empty() {
+            let said = server.answer(&std::mem::take(&mut out));
+            // The generator looks at a connection when something has come, and not otherwise.
+            assert!(!said.is_empty(), "the server was never asked for more");
+            client.receive(&said, &mut out, &mut answers).unwrap();
+            exchanges += 1;
+        }
+        assert_eq!(answers, [(7, Answer::Fine)]);
+        assert!(exchanges > 1, "it fitted into one window");
     }
 
     #[test]
