@@ -26,7 +26,8 @@ impl Echo {
     pub fn start(value: usize) -> Echo {
         let folder = Folder::new("echo");
         let address = SocketAddr::from(([127, 0, 0, 1], place::ports(1)));
-        let mut command = Command::new(std::env::current_exe().expect("a program knows itself"));
+        // Itself, also if its file has been replaced since.
+        let mut command = Command::new("/proc/self/exe");
         command.args(["echo", &address.to_string(), &value.to_string()]);
         let process = Process::start(&mut command, &folder.join("log"));
         wait::until("the echo server", wait::READY, || {

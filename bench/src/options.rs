@@ -31,7 +31,8 @@ with every one of the numbers in the lists. Results go to bench/results/DATE-NAM
   --seconds N         measured seconds of each case                     [10]
   --warmup N          seconds before, not measured                      [2]
   --rounds N          turns of each subject                             [5]
-  --floors yes|no     what the machine allows, measured beside          [yes]
+  --floors yes|no     what the machine allows, measured beside: echo, one writer that syncs, look-ups
+                      in a hash map                                     [yes]
   --name NAME         what the results are called                       [kv, or the suite]
   --out DIR           where they go                                     [bench/results]
 
@@ -169,8 +170,11 @@ impl Draft {
     }
 
     fn finish(self) -> Result<Options, String> {
-        let subjects: Vec<Subject> =
-            [Subject::Underpin].into_iter().chain(self.peers.clone()).collect();
+        let mut subjects = vec![Subject::Underpin];
+        subjects.extend(&self.peers);
+        if self.floors && !subjects.contains(&Subject::Echo) {
+            subjects.push(Subject::Echo);
+        }
         let base = Case {
             connections: self.connections[0],
             value: self.values[0],
@@ -316,14 +320,15 @@ mod tests {
 
     #[test]
     fn options_are_read() {
-        let options = parse("--peers none --workloads get,set --pipeline 16 --name x").unwrap();
+        let line = "--peers none --floors no --workloads get,set --pipeline 16 --name x";
+        let options = parse(line).unwrap();
         let part = &options.parts[0];
         assert_eq!(part.subjects, [Subject::Underpin]);
         let kinds: Vec<_> = part.cases.iter().map(|case| (case.workload, case.pipeline)).collect();
         assert_eq!(kinds, [(Workload::Get, 16), (Workload::Set, 16)]);
         assert_eq!((&options.name[..], options.must_show), ("x", false));
         let usual = parse("").unwrap();
-        assert_eq!(usual.parts[0].subjects, [Subject::Underpin, Subject::Redis]);
+        assert_eq!(usual.parts[0].subjects, [Subject::Underpin, Subject::Redis, Subject::Echo]);
         assert_eq!((usual.parts[0].cases.len(), usual.parts[0].rounds), (3, 5));
     }
 

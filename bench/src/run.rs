@@ -235,7 +235,7 @@ impl TakingTurn<'_> {
 
     fn say(&self, case: &Case, what: &str) {
         let subject = self.subject.name();
-        self.progress.say(&format!("round {} {subject} {case}: {what}", self.round));
+        self.progress.say(&format!("round {} {subject}, {what}: {case}", self.round));
     }
 
     fn tell(&self, turn: &Turn) {

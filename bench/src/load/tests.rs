@@ -101,3 +101,24 @@ fn who_came_during_a_stall_has_waited_for_its_end() {
         measure(&[address], Protocol::Resp, &case.closed(), &stretch(500, None), || ()).unwrap();
     assert!(closed.latency.percentile(50.0) < 200_000, "the closed loop does not see it");
 }
+
+#[test]
+fn a_server_that_goes_is_noticed_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = stream;
+            let mut input = BufReader::new(stream.try_clone().unwrap());
+            for _ in 0..100 {
+                let _ = read_reply(&mut input);
+                let _ = stream.write_all(b"+OK\r\n");
+            }
+            // The last answer and the end may come as one event.
+        }
+    });
+    let case = Case { connections: 1, ..Case::default() };
+    let started = Instant::now();
+    let got = measure(&[address], Protocol::Resp, &case, &stretch(20_000, None), || ());
+    assert!(got.is_err() && started.elapsed() < Duration::from_secs(15), "{got:?}");
+}
