@@ -8,7 +8,7 @@
 //! would have taken. It is counted as `unsent`, and as having taken as long as it had waited until
 //! then, which is too little; a rate with many unsent requests is more than the server can do.
 
-use crate::case::{Case, Workload};
+use crate::case::{Case, Pace, Workload};
 use crate::histogram::Histogram;
 use crate::op::{Chooser, Op, Random};
 use crate::pace::Schedule;
@@ -27,6 +27,9 @@ const TIMER: Token = Token(usize::MAX / 2);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often quiet connections are kept open.
 const KEEP: Duration = Duration::from_secs(5);
+
+/// Bytes of values on their way while keys are set.
+const FILLING: usize = 8 << 20;
 
 /// What a measured stretch showed.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +70,9 @@ pub fn fill(
     case: &Case,
     mut progress: impl FnMut(u64),
 ) -> io::Result<()> {
-    let wide = Case { connections: 64, pipeline: 16, ..case.clone() };
+    // Many at once, but of large values few, since servers refuse what they have no memory for.
+    let pipeline = (FILLING / (64 * case.value)).clamp(1, 16);
+    let wide = Case { connections: 64, pipeline, pace: Pace::Closed, ..case.clone() };
     let mut generator = Generator::connect(addresses, protocol, &wide)?;
     let (mut next, mut schedule) = (0u64, Schedule::new(Instant::now(), None, None));
     generator.run(&mut schedule, &mut || {

@@ -85,9 +85,10 @@ fn kv(options: &Options) -> io::Result<()> {
         recovery::measure(&recovery, &folder)?;
     }
     let page = report::write(&folder, &results)?;
-    // What the README shows: only of runs whose results are kept.
-    if options.out == "bench/results" {
-        fs::copy(folder.join("throughput.svg"), Path::new(&options.out).join("newest.svg"))?;
+    // What the README shows: only of runs whose results are kept, and that have such a picture.
+    let first = folder.join(report::FIRST);
+    if options.out == "bench/results" && first.exists() {
+        fs::copy(first, Path::new(&options.out).join("newest.svg"))?;
     }
     println!("{page}\nwritten to {}", folder.display());
     Ok(())

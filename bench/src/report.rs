@@ -181,36 +181,38 @@ fn limits(page: &mut String, turns: &[Turn]) {
     }
 }
 
-/// Names of files and their pictures.
+/// Names of files and their pictures. Curves over connections and sizes have a picture of their own.
 pub fn plots(folder: &Path, turns: &[Turn]) -> Vec<(&'static str, String)> {
     let run = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let about = format!("{run}: medians, lines from the lowest to the highest turn");
-    let closed = |case: &Case| case.pace == Pace::Closed;
-    let mut plots = vec![
-        (
-            "throughput.svg",
-            bars::draw("Operations a second", &about, &groups(turns, closed, &Turn::throughput)),
-        ),
-        (
-            "cpu.svg",
-            bars::draw(
-                "CPU of all server processes, µs per operation",
-                &about,
-                &groups(turns, |_| true, &Turn::cpu_us),
-            ),
-        ),
-        (
-            "latency.svg",
-            lines::draw("Latency by percentile", &format!("{run}: medians"), &percentiles(turns)),
-        ),
-    ];
-    let curves = curves(turns);
-    if !curves.is_empty() {
+    let is_curve = |turn: &&Turn| [plan::CONNECTIONS, plan::VALUES].contains(&&turn.part[..]);
+    let (on_curves, others): (Vec<&Turn>, Vec<&Turn>) = turns.iter().partition(is_curve);
+    let (on_curves, others): (Vec<Turn>, Vec<Turn>) =
+        (on_curves.into_iter().cloned().collect(), others.into_iter().cloned().collect());
+    let mut plots = vec![];
+    if !others.is_empty() {
+        let speed = groups(&others, |case| case.pace == Pace::Closed, &Turn::throughput);
+        let cpu = groups(&others, |_| true, &Turn::cpu_us);
+        let title = "CPU of all server processes, µs per operation";
+        let latency = percentiles(&others);
+        let medians = format!("{run}: medians");
+        plots.extend([
+            (FIRST, bars::draw("Operations a second", &about, &speed[..speed.len().min(4)])),
+            ("throughput.svg", bars::draw("Operations a second", &about, &speed)),
+            ("cpu.svg", bars::draw(title, &about, &cpu)),
+            ("latency.svg", lines::draw("Latency by percentile", &medians, &latency)),
+        ]);
+    }
+    if !on_curves.is_empty() {
         let about = format!("{run}: medians");
+        let curves = curves(&on_curves);
         plots.push(("curves.svg", lines::draw("Without cliffs?", &about, &curves)));
     }
     plots
 }
+
+/// The picture of a run's first few cases, which the README shows of the newest.
+pub const FIRST: &str = "first.svg";
 
 /// Bars for each case.
 fn groups(turns: &[Turn], wanted: impl Fn(&Case) -> bool, number: Of<'_>) -> Vec<Group> {
@@ -340,7 +342,7 @@ mod tests {
     #[test]
     fn plots_are_well_formed() {
         let plots = plots(Path::new("2026-01-01-kv"), &results().turns);
-        assert_eq!(plots.len(), 4);
+        assert_eq!(plots.len(), 5);
         for (name, svg) in plots {
             assert_well_formed(&svg);
             assert!(svg.contains("2026-01-01-kv"), "{name}");

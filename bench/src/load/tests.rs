@@ -1,7 +1,6 @@
 //! The generator against small servers of its own.
 
 use super::*;
-use crate::case::Pace;
 use std::collections::BTreeSet;
 use std::io::BufReader;
 use std::net::TcpListener;
