@@ -26,7 +26,7 @@ pub fn draw(title: &str, about: &str, panels: &[Panel]) -> String {
         for (column, panel) in row.iter().enumerate() {
             one(&mut svg, panel, (column as f64 * WIDTH / 2.0, top));
         }
-        svg.grow(HEIGHT + 90.0);
+        svg.grow(HEIGHT + 96.0);
     }
     svg.finish()
 }
@@ -49,7 +49,7 @@ fn legend(svg: &mut Svg, panels: &[Panel]) {
 
 fn one(svg: &mut Svg, panel: &Panel, (left, top): (f64, f64)) {
     let (x0, x1) = (left + 62.0, left + WIDTH / 2.0 - GAP);
-    let (y0, y1) = (top + 40.0 + HEIGHT, top + 40.0);
+    let (y0, y1) = (top + 46.0 + HEIGHT, top + 46.0);
     svg.text((left + 16.0, top + 16.0), Anchor::Start, "head", &panel.name);
     svg.text((left + 16.0, top + 32.0), Anchor::Start, "faint", &panel.axes.1);
     let scale = Scale::of(panel);
