@@ -20,8 +20,11 @@ use underpin_e2e::wait;
 
 /// The `nats-server` binary: Debian's, or for the one that syncs `UNDERPIN_NATS_SERVER`.
 pub fn binary(syncs: bool) -> OsString {
-    let newer = env::var_os("UNDERPIN_NATS_SERVER").filter(|_| syncs);
-    newer.unwrap_or_else(|| "nats-server".into())
+    match env::var_os("UNDERPIN_NATS_SERVER").filter(|_| syncs) {
+        // Servers start in folders of their own, where a path from here leads nowhere.
+        Some(newer) => fs::canonicalize(&newer).map_or(newer, OsString::from),
+        None => "nats-server".into(),
+    }
 }
 
 /// A running cluster with its stream.
