@@ -21,15 +21,25 @@ fn cpu_ticks(process: u32) -> Option<u64> {
     Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
 }
 
-/// The most memory that each process ever held, added up, in bytes.
-pub fn peak_memory(processes: &[u32]) -> u64 {
-    processes.iter().map(|id| peak_of(*id).unwrap_or(0)).sum()
+/// CPU seconds that this process has used so far.
+pub fn own_cpu_seconds() -> f64 {
+    cpu_seconds(&[std::process::id()])
 }
 
-/// `VmHWM` in /proc/ID/status.
-fn peak_of(process: u32) -> Option<u64> {
+/// The most memory that each process ever held, in bytes.
+pub fn peak_memory(processes: &[u32]) -> Vec<u64> {
+    processes.iter().map(|id| status(*id, "VmHWM:").unwrap_or(0)).collect()
+}
+
+/// The memory that each process holds, in bytes.
+pub fn memory(processes: &[u32]) -> Vec<u64> {
+    processes.iter().map(|id| status(*id, "VmRSS:").unwrap_or(0)).collect()
+}
+
+/// A number of kilobytes in /proc/ID/status, in bytes.
+fn status(process: u32, name: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let line = status.lines().find(|line| line.starts_with(name))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }
 
@@ -135,6 +145,7 @@ mod tests {
         while cpu_seconds(&me) == 0.0 {
             assert!(started.elapsed().as_secs() < 30, "no CPU time within 30 s");
         }
-        assert!(peak_memory(&me) > 1 << 20);
+        assert!(own_cpu_seconds() > 0.0);
+        assert!(memory(&me)[0] > 1 << 20 && peak_memory(&me)[0] > 1 << 20);
     }
 }

@@ -1,26 +1,47 @@
-//! Side-by-side measurements of Underpin and its peers, at equal durability.
+//! Side-by-side measurements of Underpin and its peers, at equal durability where they have it.
 //!
-//! `kv` loads a cluster of three `underpin server` processes and a Redis that syncs before it
-//! acknowledges, by the same generator and in turns, A B B A A B …, because machines drift: what
-//! was measured within one turn of each other can be compared, and the spread over the turns says
-//! how far. Each turn starts fresh servers. CPU of servers and generator is counted apart, since on
-//! a small machine they take it from each other.
+//! | module | what it gives |
+//! | --- | --- |
+//! | [`options`], [`plan`], [`case`] | what is measured |
+//! | [`subject`], [`servers`], [`echo`], [`floors`] | what it is measured on |
+//! | [`op`], [`pace`], [`load`], [`wire`] | the load generator |
+//! | [`run`], [`turn`], [`histogram`], [`machine`] | turns, and what they showed |
+//! | [`report`], [`verdict`], [`chart`] | what comes of it |
+//! | [`recovery`] | how long nothing is acknowledged when a leader dies |
+//!
+//! CPU of servers and generator is counted apart, since on a small machine they take it from each
+//! other.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod case;
+mod chart;
+mod echo;
+mod floors;
 mod histogram;
 mod load;
 mod machine;
+mod op;
 mod options;
+mod pace;
+mod plan;
+mod progress;
+mod recovery;
 mod report;
+mod run;
+mod servers;
+mod spread;
 mod subject;
+mod timer;
+mod turn;
+mod verdict;
+mod wire;
 
-use options::Options;
-use report::Turn;
+use options::{Options, Recovery};
+use run::Results;
 use std::path::Path;
 use std::process::ExitCode;
 use std::{fs, io};
-use subject::Subject;
 use underpin_e2e::million::{self, Plan};
 
 fn main() -> ExitCode {
@@ -29,15 +50,17 @@ fn main() -> ExitCode {
         print!("{}", options::HELP);
         return ExitCode::SUCCESS;
     }
-    let rest = match words.first().map(String::as_str) {
-        Some("kv") => &words[1..],
-        Some("million") => return million(&words[1..]),
-        _ => {
-            eprint!("{}", options::HELP);
-            return ExitCode::from(2);
-        }
+    let done = match words.split_first() {
+        Some((verb, rest)) => match verb.as_str() {
+            "kv" => Options::parse(rest).map(|options| kv(&options)),
+            "recovery" => Recovery::parse(rest).map(|options| recovery::run(&options)),
+            "plot" => folder(rest).map(plot),
+            "echo" => echo_words(rest).map(|(address, value)| echo::serve(address, value)),
+            "million" => return million(rest),
+            _ => Err(format!("{verb}: there is no such benchmark")),
+        },
+        None => Err("which benchmark?".into()),
     };
-    let done = Options::parse(rest).map(|options| run(&options));
     match done {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
@@ -46,6 +69,51 @@ fn main() -> ExitCode {
         }
         Err(mistake) => usage(&mistake),
     }
+}
+
+/// Measures, writes the results, and for "Must show" says what holds.
+fn kv(options: &Options) -> io::Result<()> {
+    let folder = run::folder(&options.out, &options.name)?;
+    let results = run::measure(options, &folder)?;
+    if options.must_show {
+        let recovery = Recovery {
+            peers: Recovery::PEERS.to_vec(),
+            times: options.times,
+            name: options.name.clone(),
+            out: options.out.clone(),
+        };
+        recovery::measure(&recovery, &folder)?;
+    }
+    let page = report::write(&folder, &results)?;
+    // What the README shows: only of runs whose results are kept, and that have such a picture.
+    let first = folder.join(report::FIRST);
+    if options.out == "bench/results" && first.exists() {
+        fs::copy(first, Path::new(&options.out).join("newest.svg"))?;
+    }
+    println!("{page}\nwritten to {}", folder.display());
+    Ok(())
+}
+
+/// Writes the page and draws the plots of a folder's raw data again.
+fn plot(folder: &Path) -> io::Result<()> {
+    let page = report::write(folder, &Results::read(folder)?)?;
+    println!("{page}\nwritten to {}", folder.display());
+    Ok(())
+}
+
+fn folder(words: &[String]) -> Result<&Path, String> {
+    match words {
+        [folder] => Ok(Path::new(folder)),
+        _ => Err("plot needs a folder of results".into()),
+    }
+}
+
+fn echo_words(words: &[String]) -> Result<(std::net::SocketAddr, usize), String> {
+    let parsed = match words {
+        [address, value] => address.parse().ok().zip(value.parse().ok()),
+        _ => None,
+    };
+    parsed.ok_or_else(|| "echo needs an address and a size".into())
 }
 
 /// Many keys: figures, and turns within their bounds.
@@ -69,77 +137,4 @@ fn million(words: &[String]) -> ExitCode {
 fn usage(mistake: &str) -> ExitCode {
     eprint!("{mistake}\n\n{}", options::HELP);
     ExitCode::from(2)
-}
-
-/// Measures and writes the results.
-fn run(options: &Options) -> io::Result<()> {
-    let folder = Path::new(&options.out).join(format!("{}-{}", machine::date(), options.name));
-    fs::create_dir_all(&folder)?;
-    let mut subjects = vec![Subject::Underpin];
-    if options.redis {
-        subjects.push(Subject::Redis);
-    }
-    let facts = machine::facts(&folder);
-    let mut turns = Vec::new();
-    for round in 1..=options.rounds {
-        // A B, B A, A B, …
-        let mut order = subjects.clone();
-        if round % 2 == 0 {
-            order.reverse();
-        }
-        for subject in order {
-            turns.extend(take_turn(options, subject, round)?);
-        }
-    }
-    let raw: String = turns.iter().map(|turn| turn.json() + "\n").collect();
-    fs::write(folder.join("turns.jsonl"), raw)?;
-    let page = report::summary(options, &subjects, &facts, &turns);
-    fs::write(folder.join("summary.md"), &page)?;
-    println!("{page}\nwritten to {}", folder.display());
-    Ok(())
-}
-
-/// Starts a subject, runs every workload, stops it.
-fn take_turn(options: &Options, subject: Subject, round: usize) -> io::Result<Vec<Turn>> {
-    let running = subject.start();
-    let (addresses, servers) = (running.addresses(), running.processes());
-    let generator = [std::process::id()];
-    load::fill(&addresses, options)?;
-    let mut turns = Vec::new();
-    for workload in &options.workloads {
-        let (mut server_before, mut generator_before) = (0.0, 0.0);
-        let measured = load::measure(&addresses, options, *workload, round as u64, || {
-            server_before = machine::cpu_seconds(&servers);
-            generator_before = machine::cpu_seconds(&generator);
-        })?;
-        let latency = &measured.latency;
-        let turn = Turn {
-            round,
-            subject,
-            workload: *workload,
-            ops: latency.count(),
-            errors: measured.errors,
-            seconds: measured.elapsed.as_secs_f64(),
-            latency_us: [
-                latency.percentile(50.0),
-                latency.percentile(99.0),
-                latency.percentile(99.9),
-                latency.max(),
-            ],
-            server_cpu: machine::cpu_seconds(&servers) - server_before,
-            generator_cpu: machine::cpu_seconds(&generator) - generator_before,
-            memory: machine::peak_memory(&servers),
-        };
-        eprintln!(
-            "round {round} {:<8} {:<5} {:>9.0} ops/s, p50 {} µs, p99 {} µs, {} errors",
-            subject.name(),
-            workload.name(),
-            turn.rate(),
-            turn.latency_us[0],
-            turn.latency_us[1],
-            turn.errors,
-        );
-        turns.push(turn);
-    }
-    Ok(turns)
 }

@@ -1,7 +1,7 @@
 //! The commands, their help, and what each runs.
 
 use crate::steps::{Steps, has_nextest, tests};
-use crate::{cargo, chaos, e2e, evidence, fuzz, root, target, tidy, zoo};
+use crate::{bench, cargo, chaos, e2e, evidence, exit, fuzz, root, target, tidy, zoo};
 use std::process::{Command, ExitCode};
 
 /// What `cargo xtask` and `cargo xtask help` print.
@@ -33,12 +33,16 @@ cargo xtask COMMAND
                    Targets: resp_parser resp_session peer wal snapshot
   million          a million keys on three servers: figures, and every turn of a node within its
                    bound; `--keys N` for another number
-  bench kv ARGS…   the key-value benchmark; `cargo xtask bench kv --help` for its own options
+  bench kv ARGS…   throughput, latency, CPU and memory beside Redis, etcd, ZooKeeper and NATS;
+                   `cargo xtask bench kv --help` for its own options. --suite must-show measures
+                   everything that must be shown, and says what holds
+  bench recovery ARGS…  time without acknowledged writes after the leader is killed, beside etcd
+                   and ZooKeeper
   help             this
 
 ci and e2e install redis-server and python3-venv with apt-get when they are missing and they may,
 and redis-py into a virtual environment below target/; ci and chaos install nftables and iproute2,
-and chaos the servers that it is told to compare with.
+and chaos and bench the servers that they are told to compare with.
 ";
 
 /// Runs what the words of a command line ask for.
@@ -80,8 +84,8 @@ pub fn run(words: &[String]) -> ExitCode {
             fuzz::plain(name, executions, seed)
         }
         ["fuzz", name, ref rest @ ..] => fuzz::guided(name, rest),
-        ["million", ref rest @ ..] => bench(&[&["million"], rest].concat()),
-        ["bench", ref rest @ ..] => bench(rest),
+        ["million", ref rest @ ..] => bench::run(&[&["million"], rest].concat()),
+        ["bench", ref rest @ ..] => bench::run(rest),
         _ => {
             eprint!("cargo xtask {}: there is no such command\n\n{HELP}", words.join(" "));
             ExitCode::from(2)
@@ -213,36 +217,8 @@ fn crash(images: &str) -> ExitCode {
     steps.finish()
 }
 
-/// Benchmarks measure release builds, of the load generator too.
-fn bench(words: &[&str]) -> ExitCode {
-    let mut steps = Steps::default();
-    let release = ["build", "--release", "--locked", "--package", "underpin-bench"];
-    let built = steps.run("build for measuring", cargo(&release).args(["--package", "underpin"]));
-    if !built {
-        return steps.finish();
-    }
-    let binaries = target().join("release");
-    let status = Command::new(binaries.join("underpin-bench"))
-        .args(words)
-        .env("UNDERPIN_BIN", binaries.join("underpin"))
-        .current_dir(root())
-        .status();
-    exit(status)
-}
-
 /// Builds a binary of the workspace and runs it.
 fn forward(package: &str, words: &[&str], variables: &[(&str, &str)]) -> ExitCode {
     let mut command = cargo(&["run", "--quiet", "--locked", "--package", package, "--"]);
     exit(command.args(words).envs(variables.iter().copied()).status())
-}
-
-/// Passes on how a program ended.
-fn exit(status: std::io::Result<std::process::ExitStatus>) -> ExitCode {
-    match status {
-        Ok(status) => ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)),
-        Err(error) => {
-            eprintln!("cannot start: {error}");
-            ExitCode::FAILURE
-        }
-    }
 }

@@ -2,6 +2,9 @@
 //! redis-py as the client that nobody adapted to us.
 
 use crate::{root, target};
+use std::fs::{File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -76,6 +79,7 @@ fn install(package: &str) -> Result<(), String> {
         return Err(missing);
     }
     eprintln!("   installing {package}");
+    let _services = NoServices::now();
     let install = ["install", "--yes", "--quiet", "--no-install-recommends", package];
     if shown("apt-get", &install)
         || (shown("apt-get", &["update", "-q"]) && shown("apt-get", &install))
@@ -92,8 +96,36 @@ fn works(program: &str, words: &[&str]) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Runs a program; what it says goes to standard error. RUNLEVEL keeps Debian's packages from
-/// starting their services.
+/// While this lives, Debian's packages do not start their services: tests and benchmarks start
+/// their own, and one more would take ports and processor time from them.
+struct NoServices {
+    /// Whether the policy is ours. Whoever has one already has decided.
+    ours: bool,
+}
+
+/// What Debian's packages ask before they start anything; 101 is no.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+impl NoServices {
+    fn now() -> NoServices {
+        let Ok(mut policy) = File::create_new(POLICY) else { return NoServices { ours: false } };
+        // A policy that can't be written or run is none, and RUNLEVEL has to do.
+        let _ = policy.write_all(b"#!/bin/sh\nexit 101\n");
+        let _ = policy.set_permissions(Permissions::from_mode(0o755));
+        NoServices { ours: true }
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.ours {
+            let _ = std::fs::remove_file(POLICY);
+        }
+    }
+}
+
+/// Runs a program; what it says goes to standard error. RUNLEVEL, besides the policy, keeps Debian's
+/// packages from starting their services.
 fn shown(program: &str, words: &[&str]) -> bool {
     let mut command = Command::new(program);
     command.args(words).current_dir(root()).stdout(Stdio::null());
