@@ -29,6 +29,10 @@ use std::time::{Duration, Instant};
 use sum::Sum;
 use worlds::{Job, Kind, Outcome};
 
+/// Worlds are made of small things that do not live long.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A failure may take so long to shrink.
 const SHRINKING: Duration = Duration::from_secs(60);
 /// A campaign says how far it is, and writes its results.

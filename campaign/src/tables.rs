@@ -70,20 +70,22 @@ mod tests {
 
     #[test]
     fn a_world_with_real_tables_is_the_same_run_and_leaves_nothing_behind() {
-        let mut compared = 0;
-        for seed in 1..=6 {
+        let (mut compared, mut opened) = (0, 0);
+        for seed in 1..=7 {
             let run = sim::Run { seconds: 8, ..sim::Run::of(seed) };
             let directory = Rc::new(Directory::new(seed));
             let path = directory.0.clone();
             let report = sim::run_beside(run, directory.clone(), None);
             let (violation, tail) = (&report.violation, report.tail.join("\n"));
             assert_eq!(*violation, None, "seed {seed}\n{tail}");
-            assert!(path.exists());
+            // Where disks become full there are none.
+            opened += usize::from(path.exists());
             drop(directory);
             assert!(!path.exists());
             assert_eq!(report.hash, sim::run(run, None).hash, "seed {seed}");
             compared += report.totals.marks.count(Mark::RealTables);
         }
+        assert!(opened >= 4, "{opened} of 7 worlds have real tables");
         assert!(compared > 500, "not felt: {}; {compared}", Mark::RealTables.about());
     }
 

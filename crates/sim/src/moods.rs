@@ -24,6 +24,9 @@ pub struct Moods {
     pub slow_tables: u64,
 }
 
+/// Of so many worlds one has a mood; such worlds cost several times what others do.
+const MOODY: u64 = 16;
+
 impl Default for Moods {
     fn default() -> Moods {
         Moods { cornered: 0, cornered_ns: SECOND, corner_ns_max: SECOND, slow_tables: 1 }
@@ -33,10 +36,10 @@ impl Default for Moods {
 impl Profile {
     /// Gives the world its moods.
     pub(crate) fn be_moody(&mut self, random: &mut Random) {
-        if random.chance(1, 5) {
+        if random.chance(1, MOODY) {
             self.be_cornered(random);
         }
-        if random.chance(1, 5) {
+        if random.chance(1, MOODY) {
             self.be_forgetful(random);
         }
     }

@@ -233,7 +233,7 @@ impl Profile {
         }
         self.damages = self.faults.iter().any(|fault| fault.damages());
         // After everything else, as these came later still.
-        if random.chance(1, 4) {
+        if random.chance(1, 8) {
             self.faults.push(Fault::DiskFull);
         }
     }
@@ -250,9 +250,9 @@ impl Profile {
         (self.wal.spares, self.wal.spares_max) = (1, 2);
     }
 
-    /// Clients that pipeline, in half of the worlds; from a generator of their own.
+    /// Clients that pipeline, in a quarter of the worlds; from a generator of their own.
     pub fn draw_pipelines(&mut self, random: &mut Random) {
-        self.pipeliners = if random.chance(1, 2) { random.between(1, 2) } else { 0 };
+        self.pipeliners = if random.chance(1, 4) { random.between(1, 2) } else { 0 };
         self.pipelined = random.between(1, 4);
     }
 

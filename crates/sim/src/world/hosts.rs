@@ -15,7 +15,7 @@ use crate::marks::Mark;
 use crate::mutant::Mutant;
 use crate::profile::Profile;
 use crate::trace::Line;
-use base::time::MILLISECOND;
+use base::time::{MILLISECOND, SECOND};
 use base::{Bytes, ConnId, Incarnation, NodeId};
 use gateway::resp::Resp;
 use node::api::{FromConn, Gateway};
@@ -143,6 +143,9 @@ pub enum End {
     /// Alone: the operating system keeps what was written.
     Killed,
 }
+
+/// No disk takes longer to write a table, so that whatever waits for one is done within a peace.
+const SLOWEST_FLUSH: u64 = 2 * SECOND;
 
 impl World<'_> {
     pub(super) fn identity(&self, host: usize) -> Identity {
@@ -432,7 +435,8 @@ impl World<'_> {
         if self.hosts[number].helpers.is_some() {
             return self.queue_flush(number, job);
         }
-        let pause = self.helper_pause() * self.profile.moods.slow_tables;
+        let slow = self.helper_pause() * self.profile.moods.slow_tables;
+        let pause = slow.min(SLOWEST_FLUSH);
         let host = &mut self.hosts[number];
         let mut rows = job.rows.rows();
         let prepared = host.tables.prepare(&mut rows);
