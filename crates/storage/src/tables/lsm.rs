@@ -21,15 +21,17 @@
 //!
 //! What is deleted is freed by merging, and before anything is freed there must be room for a table
 //! and for what a merge leaves. That is what the [`reserve`](super::reserve) is lent for. As long as
-//! some of it is missing, merging goes for space instead of speed: a single fresh run is merged at
-//! once, and levels are kept so small that deletions soon meet what they delete, in merges of few
-//! files. Files of dead ids alone go first; that takes no more room than the list of all files.
+//! some of it is missing, merging goes for space instead of speed: files of dead ids alone go first,
+//! which takes no more room than the list of all files; then every delete meets what it deletes, in
+//! merges of few files, as [`squeeze`] says. What that can't do, since it covers too much or a
+//! reader had still to see what was deleted, rewriting everything may: it leaves what is live, and
+//! on a full disk that may be little.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use super::reserve::Reserve;
 use super::{
     Compacted, DATA_ID_BYTES, RangeLimit, RangeSlice, Reserved, Run, Tables, TablesError,
-    TablesStats, blocks, data_id,
+    TablesStats, blocks, data_id, squeeze,
 };
 use crate::disk::is_full;
 use base::key::prefix_end;
@@ -78,12 +80,12 @@ impl Default for LsmOptions {
     }
 }
 
-/// While the reserve is not whole, merged files are so many times smaller, and so are the levels
-/// that they stand in.
-const SHORT_SHARE: u64 = 16;
-
 const CURRENT: &str = "current";
 const TABLES: &str = "tables";
+
+/// What to do when the operating system failed.
+const CHECK_DISK: &str = "check the disk, then start the node again; if the disk is broken, run \
+                          \"underpin node replace\" on a new one";
 
 /// Tables on disk, kept by the `lsm-tree` crate.
 pub struct LsmTables {
@@ -317,14 +319,89 @@ impl LsmTables {
         }
         // The merge may need the room that they leave.
         self.give_up_old()?;
-        let (fresh_runs, table_bytes) = match lock(&self.reserve).is_short() {
-            true => (1, (self.options.table_bytes / SHORT_SHARE).max(1)),
-            false => (self.options.fresh_runs, self.options.table_bytes),
-        };
+        if self.is_short() {
+            self.squeeze_once()?;
+        } else {
+            self.merge_levels(self.options.fresh_runs, self.options.table_bytes)?;
+        }
+        Ok(self.tree.current_version().id() != before)
+    }
+
+    /// Merges what a level has too much of with the next.
+    fn merge_levels(&self, fresh_runs: u8, table_bytes: u64) -> Result<bool, Error> {
+        let before = self.tree.current_version().id();
         let strategy =
             Leveled::default().with_l0_threshold(fresh_runs).with_table_target_size(table_bytes);
         self.tree.compact(Arc::new(strategy), self.watermark())?;
         Ok(self.tree.current_version().id() != before)
+    }
+
+    fn is_short(&self) -> bool {
+        lock(&self.reserve).is_short()
+    }
+
+    /// Brings deletes nearer to what they delete.
+    fn squeeze_once(&self) -> Result<(), Error> {
+        if squeeze::must_be_cut(&self.tree) {
+            self.cover_fresh()?;
+        }
+        squeeze::step(&self.tree, self.options.table_bytes, self.watermark()).map(drop)
+    }
+
+    /// Writes a row of the fresh run once more, as it is. Two runs with a row in common are merged,
+    /// and cut thereby, where one would only be moved.
+    fn cover_fresh(&self) -> Result<(), Error> {
+        // Nobody may change the row meanwhile. Whoever has this lock may wait for a merge to end.
+        let Ok(_nothing_else) = self.ingesting.try_lock() else { return Ok(()) };
+        let version = self.tree.current_version();
+        let Some(fresh) = version.l0().first_run().and_then(|run| run.first()) else {
+            return Ok(());
+        };
+        let key = copied(fresh.metadata.key_range.min());
+        let value = {
+            let state = self.state();
+            self.tree.get(&key, state.readable[&state.newest()])?.as_ref().map(copied)
+        };
+        self.write_run(&mut std::iter::once((&key, value.as_ref())))?;
+        Ok(())
+    }
+
+    /// Rewrites everything, if that isn't too much and there is something to gain.
+    fn rewrite(&self) -> Result<bool, Error> {
+        let worth = squeeze::is_worth_rewriting(&self.tree)
+            && self.tree.disk_space() <= self.options.rewrite_bytes_max;
+        if worth {
+            let table_bytes = squeeze::table_bytes(self.options.table_bytes);
+            self.tree.major_compact(table_bytes, self.watermark())?;
+            self.give_up_old()?;
+        }
+        Ok(worth)
+    }
+
+    /// One merge; on a full disk, if it has no room or there is none, whatever else may free some.
+    fn merge_or_rewrite(&self, dead: &BTreeSet<u64>, first: u64) -> Result<bool, Error> {
+        let merged = self.merge_once(dead);
+        if !self.is_short() || !(has_no_room(&merged) || matches!(merged, Ok(false))) {
+            return merged;
+        }
+        self.sweep_unless_ingesting(first);
+        // Fresh deletes may end fresh rows before they come to the others.
+        let table_bytes = squeeze::roomy_table_bytes(&self.tree, self.options.table_bytes);
+        let fresh = self.merge_levels(1, table_bytes);
+        if !(has_no_room(&fresh) || matches!(fresh, Ok(false))) {
+            return fresh;
+        }
+        self.sweep_unless_ingesting(first);
+        match self.rewrite()? {
+            true => Ok(false),
+            false => merged,
+        }
+    }
+
+    fn sweep_unless_ingesting(&self, first: u64) {
+        if let Ok(_nothing_else) = self.ingesting.try_lock() {
+            self.sweep(first);
+        }
     }
 
     /// What is older than this may be merged away.
@@ -369,13 +446,18 @@ impl LsmTables {
         self.tree.get_version_history_lock().maintenance(&self.path, watermark)
     }
 
-    fn compact_locked(&self, oldest: u64, dead: &BTreeSet<u64>) -> Result<Compacted, Error> {
+    fn compact_locked(
+        &self,
+        oldest: u64,
+        dead: &BTreeSet<u64>,
+        first: u64,
+    ) -> Result<Compacted, Error> {
         self.change(|state| {
             let newest = state.newest();
             state.readable.retain(|generation, _| *generation >= oldest || *generation == newest);
         });
         self.dead_are(dead);
-        let mut more = self.merge_once(dead)?;
+        let mut more = self.merge_or_rewrite(dead, first)?;
         self.give_up_old()?;
         let mut gone = self.gone(dead)?;
         let lingering = gone.len() < dead.len();
@@ -398,6 +480,14 @@ fn span(id: u64) -> (Bound<Bytes>, Bound<Bytes>) {
     let start = Bytes::copy_from_slice(&id.to_be_bytes()[..DATA_ID_BYTES]);
     let end = prefix_end(&start).map_or(Bound::Unbounded, Bound::Excluded);
     (Bound::Included(start), end)
+}
+
+fn is_no_room(error: &Error) -> bool {
+    matches!(error, Error::Io(error) if is_full(error))
+}
+
+fn has_no_room<T>(done: &Result<T, Error>) -> bool {
+    done.as_ref().is_err_and(is_no_room)
 }
 
 /// Whether a system call failed because of what a damaged file made us ask for.
@@ -441,7 +531,7 @@ fn io_error(doing: String, error: &io::Error) -> TablesError {
     if is_full(error) {
         return TablesError::Full;
     }
-    TablesError::Io { doing, error: error.to_string() }
+    TablesError::Io { doing, error: format!("{error}; {CHECK_DISK}") }
 }
 
 /// Compares the version file with its checksum. It is what says which tables there are, and in
@@ -555,10 +645,8 @@ impl Tables for LsmTables {
     fn compact(&self, oldest: u64, dead: &BTreeSet<u64>) -> Result<Compacted, TablesError> {
         let _one = lock(&self.compacting);
         let first = self.tree.next_table_id();
-        self.compact_locked(oldest, dead).map_err(|error| {
-            if let Ok(_nothing_else) = self.ingesting.try_lock() {
-                self.sweep(first);
-            }
+        self.compact_locked(oldest, dead, first).map_err(|error| {
+            self.sweep_unless_ingesting(first);
             self.explain("merging tables", error)
         })
     }

@@ -14,9 +14,12 @@
 //!   their file is rewritten; nobody may read them any more.
 
 mod blocks;
+#[cfg(test)]
+mod full;
 mod lsm;
 mod model;
 mod reserve;
+mod squeeze;
 #[cfg(test)]
 mod tests;
 pub mod upkeep;

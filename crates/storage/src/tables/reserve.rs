@@ -6,6 +6,10 @@
 //! beside the tables. When something does not fit the file is cut short, and it grows again as soon
 //! as there is room, before clients may write what takes space.
 //!
+//! A disk that fails while the file grows ends the node, though nothing is lost by it: without the
+//! file the node would refuse writes for want of room that it has, and what failed here is the disk
+//! that the log is synced on.
+//!
 //! It is really written, not only announced, so that it holds blocks on any file system; with random
 //! bytes, so that one that compresses can't make nothing of it.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]

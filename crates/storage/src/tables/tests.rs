@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A directory that goes away with the test.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub PathBuf);
 
 impl Scratch {
     fn new() -> Scratch {
@@ -37,13 +37,13 @@ fn options() -> LsmOptions {
     }
 }
 
-fn key(id: u64, name: u64) -> Key {
+pub(super) fn key(id: u64, name: u64) -> Key {
     let mut key = id.to_be_bytes().to_vec();
     key.extend_from_slice(format!("k{name:03}").as_bytes());
     key.into()
 }
 
-type Rows = BTreeMap<Key, Option<Bytes>>;
+pub(super) type Rows = BTreeMap<Key, Option<Bytes>>;
 
 fn draw_run(random: &mut Random, step: u64) -> Rows {
     (0..random.below(40))
@@ -56,12 +56,12 @@ fn draw_run(random: &mut Random, step: u64) -> Rows {
         .collect()
 }
 
-fn ingest(tables: &dyn Tables, run: &Rows) -> Result<u64, TablesError> {
+pub(super) fn ingest(tables: &dyn Tables, run: &Rows) -> Result<u64, TablesError> {
     tables.ingest(&mut run.iter().map(|(key, value)| (key, value.as_ref())))
 }
 
 /// All rows of a range, slice by slice.
-fn scan(
+pub(super) fn scan(
     tables: &dyn Tables,
     range: &KeyRange,
     generation: u64,
@@ -348,9 +348,22 @@ fn tables_that_are_gone_are_not_made_anew() {
     assert!(matches!(error, TablesError::Corrupt { .. }), "{error}");
 }
 
+#[test]
+fn an_error_of_the_system_says_where_it_was_and_what_to_do() {
+    let scratch = Scratch::new();
+    drop(LsmTables::create(&scratch.0, options()).unwrap());
+    let reserve = scratch.0.join("reserve");
+    std::fs::remove_file(&reserve).unwrap();
+    std::fs::create_dir(&reserve).unwrap();
+    let message = LsmTables::open(&scratch.0, options()).err().unwrap().to_string();
+    assert!(message.contains(&format!("the reserve in {}: ", scratch.0.display())), "{message}");
+    assert!(message.contains("Is a directory"), "{message}");
+    assert!(message.contains("check the disk, then start the node again"), "{message}");
+}
+
 /// Runs a test of this program again, with a file system of 4 MiB at `UNDERPIN_SMALL_DIR` that only
 /// that run sees. Where the system grants nobody a mount of their own, says so and runs nothing.
-fn rerun_on_a_small_file_system(test: &str) {
+pub(super) fn rerun_on_a_small_file_system(test: &str) {
     let scratch = Scratch::new();
     std::fs::create_dir_all(&scratch.0).unwrap();
     let unshared = |script: &str| {
@@ -363,7 +376,7 @@ fn rerun_on_a_small_file_system(test: &str) {
     if !unshared(mount) {
         return eprintln!("not run: no mounts here for a small file system");
     }
-    let again = format!("{mount} && exec \"$1\" --exact tables::tests::{test}");
+    let again = format!("{mount} && exec \"$1\" --exact tables::{test}");
     assert!(unshared(&again), "{test} on a file system of 4 MiB");
 }
 
@@ -371,7 +384,7 @@ fn rerun_on_a_small_file_system(test: &str) {
 fn a_full_disk_refuses_runs_and_goes_on_once_there_is_room() {
     let Some(small) = std::env::var_os("UNDERPIN_SMALL_DIR").map(PathBuf::from) else {
         return rerun_on_a_small_file_system(
-            "a_full_disk_refuses_runs_and_goes_on_once_there_is_room",
+            "tests::a_full_disk_refuses_runs_and_goes_on_once_there_is_room",
         );
     };
     let scratch = Scratch(small.join("tables-of-a-test"));
@@ -442,7 +455,7 @@ fn merge_and_tend(tables: &LsmTables, dead: &BTreeSet<u64>) -> Reserved {
 #[test]
 fn on_a_disk_without_any_room_deletes_make_some() {
     let Some(small) = std::env::var_os("UNDERPIN_SMALL_DIR").map(PathBuf::from) else {
-        return rerun_on_a_small_file_system("on_a_disk_without_any_room_deletes_make_some");
+        return rerun_on_a_small_file_system("tests::on_a_disk_without_any_room_deletes_make_some");
     };
     let (scratch, tables, rows) = filled_to_the_last_byte(&small);
     // All but a few rows.
@@ -470,7 +483,9 @@ fn on_a_disk_without_any_room_deletes_make_some() {
 #[test]
 fn on_a_disk_without_any_room_dead_ids_make_some() {
     let Some(small) = std::env::var_os("UNDERPIN_SMALL_DIR").map(PathBuf::from) else {
-        return rerun_on_a_small_file_system("on_a_disk_without_any_room_dead_ids_make_some");
+        return rerun_on_a_small_file_system(
+            "tests::on_a_disk_without_any_room_dead_ids_make_some",
+        );
     };
     let (_scratch, tables, _) = filled_to_the_last_byte(&small);
     assert_eq!(merge_and_tend(&tables, &[1, 2].into()), Reserved::Whole);
