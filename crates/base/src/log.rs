@@ -216,6 +216,13 @@ impl Membership {
             .find_map(|set| set.get(&replica).copied())
     }
 
+    /// Every other replica with its node, in no order; some may come twice.
+    pub fn all_but(&self, replica: ReplicaId) -> impl Iterator<Item = (ReplicaId, NodeId)> {
+        let sets = [&self.voters, &self.outgoing, &self.learners, &self.learners_next];
+        let all = sets.into_iter().flatten().map(|(id, node)| (*id, *node));
+        all.filter(move |(id, _)| *id != replica)
+    }
+
     /// Every replica with its node, in order of id.
     pub fn all(&self) -> BTreeMap<ReplicaId, NodeId> {
         let mut all = self.learners_next.clone();

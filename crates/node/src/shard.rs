@@ -384,6 +384,9 @@ impl Shard {
 
     /// Finds out from which index on the turn's reads may run.
     pub fn start_waiters(&mut self, core: &mut Core) {
+        if self.turn_waiters.is_empty() {
+            return;
+        }
         let waiters = std::mem::take(&mut self.turn_waiters);
         let lease = self.raft.lease_read(core.context());
         let mut unconfirmed = Vec::new();

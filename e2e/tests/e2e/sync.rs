@@ -36,6 +36,17 @@ fn ended(cluster: &mut Servers, node: usize) {
     }
 }
 
+/// Waits until a node syncs nothing but batches of its log: what it keeps in reserve is all there.
+fn settled(cluster: &Servers, node: usize) {
+    wait::until("a node that syncs nothing but batches", wait::READY, || {
+        let data = cluster.data(node);
+        let spares = fs::read_dir(data.join("wal")).ok()?.flatten();
+        let whole = spares.filter(|file| file.file_name().to_string_lossy().starts_with("spare-"));
+        let reserve = fs::metadata(data.join("tables/reserve")).ok()?;
+        (whole.count() >= 2 && reserve.len() == RESERVE_BYTES).then_some(())
+    });
+}
+
 /// Where batches of the log begin, and the bytes of their payload.
 fn batches(segment: &Path) -> Vec<(usize, usize)> {
     let content = fs::read(segment).unwrap();
@@ -82,6 +93,7 @@ fn a_failed_sync_ends_the_node_and_nothing_acknowledged_is_lost() {
 
     // One disk: the others go on, and the node comes back with what is on its disk.
     let leader = cluster::leader(&cluster);
+    settled(&cluster, leader);
     fs::write(switch(&cluster, leader), "").unwrap();
     ended(&mut cluster, leader);
     load.everyone(20);
@@ -91,6 +103,9 @@ fn a_failed_sync_ends_the_node_and_nothing_acknowledged_is_lost() {
     load.everyone(20);
 
     // All disks at once: nothing goes on until they are healthy again.
+    for node in 0..3 {
+        settled(&cluster, node);
+    }
     for node in 0..3 {
         fs::write(switch(&cluster, node), "").unwrap();
     }
@@ -116,13 +131,7 @@ fn a_torn_tail_is_cut_off_and_nothing_acknowledged_is_lost() {
     let load = Writers::start(&cluster.addresses(), 6);
     load.everyone(20);
     let node = (cluster::leader(&cluster) + 1) % 3;
-    wait::until("a node that syncs nothing but batches", wait::READY, || {
-        let data = cluster.data(node);
-        let spares = fs::read_dir(data.join("wal")).ok()?.flatten();
-        let whole = spares.filter(|file| file.file_name().to_string_lossy().starts_with("spare-"));
-        let reserve = fs::metadata(data.join("tables/reserve")).ok()?;
-        (whole.count() >= 2 && reserve.len() == RESERVE_BYTES).then_some(())
-    });
+    settled(&cluster, node);
     fs::write(switch(&cluster, node), "").unwrap();
     ended(&mut cluster, node);
     fs::remove_file(switch(&cluster, node)).unwrap();

@@ -42,8 +42,10 @@ impl Raft {
         if self.asked_to_campaign && self.may_campaign(ctx) {
             return Some(ctx.now.mono);
         }
-        let bound = self.binding.as_ref().and_then(|binding| binding.until(ctx));
-        Some(bound.unwrap_or(self.election_at))
+        Some(match &self.binding {
+            Some(binding) => binding.until(ctx).unwrap_or(ctx.now.mono),
+            None => self.election_at,
+        })
     }
 
     /// Campaigns if the time has come and nothing forbids it, or if the leader asked for it.

@@ -198,7 +198,7 @@ impl Raft {
         let quorum = if until == Mono(u64::MAX) {
             None
         } else if until > now {
-            Some(until)
+            Some(if leader.alone_since.is_some() { now } else { until })
         } else {
             let over = leader.alone_since.map(|at| Mono(at.0 + self.options.election_ns_max));
             Some(over.unwrap_or(now))

@@ -126,15 +126,15 @@ impl Raft {
         }
         let (changed_at, next) = (self.log.membership_index(), self.log.last().next());
         let committed = changed_at <= self.commit;
-        let members = self.log.membership().all();
+        let members = self.log.membership();
         let State::Leader(leader) = &mut self.state else { return };
         leader.progress.retain(|id, progress| {
             let informed = progress.commit_known >= changed_at
                 || !is_reachable(ctx, progress)
                 || matches!(progress.feed, Feed::Snapshot { .. });
-            members.contains_key(id) || !(committed && informed)
+            members.node_of(*id).is_some() || !(committed && informed)
         });
-        for (id, node) in members.into_iter().filter(|(id, _)| *id != self.id) {
+        for (id, node) in members.all_but(self.id) {
             let new = || Progress::new(node, next, ctx.now.mono);
             leader.progress.entry(id).or_insert_with(new);
         }

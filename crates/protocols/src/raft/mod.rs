@@ -573,11 +573,13 @@ impl Raft {
         self.finish(ctx, effects);
     }
 
-    /// Carries out what was proposed and asked since the last step or flush. To be called once a
-    /// turn after them.
+    /// Carries out what was proposed and asked since the last step or flush, if anything was. To be
+    /// called once a turn after them.
     pub fn flush(&mut self, ctx: Context, effects: &mut Vec<Effect>) {
-        self.check_binding(ctx);
-        self.finish(ctx, effects);
+        if self.unflushed {
+            self.check_binding(ctx);
+            self.finish(ctx, effects);
+        }
     }
 
     /// When to call [`Raft::step`] with [`Input::Tick`] if nothing else happens first. For an idle

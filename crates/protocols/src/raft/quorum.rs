@@ -19,13 +19,24 @@ pub fn reached<T: Ord + Copy + Default>(
     if membership.is_joint() { incoming.min(majority(&membership.outgoing, &of)) } else { incoming }
 }
 
+/// So many voters are counted without asking for memory, several times a turn.
+const FEW: usize = 9;
+
 fn majority<T: Ord + Copy + Default>(
     voters: &BTreeMap<ReplicaId, NodeId>,
     of: &impl Fn(ReplicaId, NodeId) -> T,
 ) -> T {
     // Sorted on purpose, on every call: a scan of progress that is assumed to be in order is how
     // two of five came to commit elsewhere.
-    let mut values: Vec<T> = voters.iter().map(|(replica, node)| of(*replica, *node)).collect();
+    let all = voters.iter().map(|(replica, node)| of(*replica, *node));
+    let (mut few, mut many) = ([T::default(); FEW], Vec::new());
+    let values = if voters.len() <= FEW {
+        few.iter_mut().zip(all).for_each(|(place, value)| *place = value);
+        &mut few[..voters.len()]
+    } else {
+        many.extend(all);
+        &mut many[..]
+    };
     values.sort_unstable();
     values.reverse();
     values.get(voters.len() / 2).copied().unwrap_or_default()

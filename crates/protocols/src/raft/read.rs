@@ -15,7 +15,7 @@
 
 use super::message::Body;
 use super::quorum::reached;
-use super::{Context, Effect, ProposeError, Raft, State};
+use super::{Context, Effect, Leader, ProposeError, Raft, State};
 use base::{Index, Mono, ReplicaId};
 use std::collections::BTreeSet;
 
@@ -56,10 +56,6 @@ impl Reads {
         self.asked > self.answered
     }
 
-    /// When the round under way was last sent.
-    pub fn asked_at(&self) -> Option<Mono> {
-        self.round.as_ref().map(|round| round.sent_at)
-    }
 }
 
 impl Raft {
@@ -87,14 +83,14 @@ impl Raft {
 
     /// Answers reads by the lease, or begins a round for them, or repeats one.
     pub(super) fn serve_reads(&mut self, ctx: Context) {
-        let lease = self.lease_read(ctx);
-        let (commit, own_term) = (self.commit, self.committed_own_term());
+        let State::Leader(leader) = &self.state else { return };
+        if !leader.reads.are_waiting() || !self.committed_own_term() {
+            return;
+        }
+        let (lease, commit) = (self.lease_read(ctx), self.commit);
         let (now, resend_ns) = (ctx.now.mono, self.options.resend_ns);
         let State::Leader(leader) = &mut self.state else { return };
         let reads = &mut leader.reads;
-        if !own_term || !reads.are_waiting() {
-            return;
-        }
         if let Some(index) = lease {
             let id = reads.asked;
             (reads.answered, reads.round) = (id, None);
@@ -112,6 +108,13 @@ impl Raft {
         }
         self.ask_round();
         self.end_round_if_reached();
+    }
+
+    /// When the round under way is to be repeated, or the lease will do instead.
+    pub(super) fn reads_deadline(&self, ctx: Context, leader: &Leader) -> Option<Mono> {
+        let round = leader.reads.round.as_ref()?;
+        let again = Mono(round.sent_at.0 + self.options.resend_ns);
+        Some(if self.lease_read(ctx).is_some() { ctx.now.mono } else { again })
     }
 
     /// Asks the voters that have not answered the round under way.

@@ -48,7 +48,7 @@ impl Raft {
             awaited.map(|progress| Mono(progress.sent_at.0 + resend_ns)).min(),
             leader.commit_due,
             leader.transfer.as_ref().map(|transfer| transfer.until),
-            leader.reads.asked_at().map(|at| Mono(at.0 + resend_ns)),
+            self.reads_deadline(ctx, leader),
             self.time_deadline(ctx, leader),
         ])
     }
