@@ -9,7 +9,7 @@ use crate::outbox::Outbox;
 use crate::peer::Message;
 use crate::work::Work;
 use base::{Bytes, ConnId, Failure, Index, NodeId, ReplicaId, ShardId, Time};
-use protocols::liveness::Liveness;
+use protocols::liveness::{self, Liveness};
 use protocols::raft;
 use std::collections::BTreeMap;
 use storage::engine::{Engine, FetchId as RowFetch, ViewId};
@@ -66,6 +66,8 @@ pub(crate) struct Core {
     pub me: NodeId,
     pub now: Time,
     pub liveness: Liveness,
+    /// Steps of the liveness so far.
+    pub heard: u64,
     pub engine: Engine,
     pub ids: DataIds,
     pub effects: Vec<Effect>,
@@ -133,6 +135,16 @@ impl Core {
     /// What Raft needs to know besides its input.
     pub fn context(&self) -> raft::Context<'_> {
         raft::Context { now: self.now, liveness: &self.liveness }
+    }
+
+    /// The liveness takes a step; what it wants to say is said.
+    pub fn step_liveness(&mut self, input: liveness::Input) {
+        self.heard += 1;
+        let mut sends = Vec::new();
+        self.liveness.step(self.now, input, &mut sends);
+        for liveness::Effect::Send { to, message } in sends {
+            self.send(to, &Message::Liveness(message));
+        }
     }
 
     /// An answer on its way to another node's connection.

@@ -71,9 +71,7 @@ impl Node {
         }
         peers.remove(&self.core.me);
         let nodes = peers.keys().copied().collect();
-        let mut sends = Vec::new();
-        self.core.liveness.step(self.core.now, liveness::Input::Peers(nodes), &mut sends);
-        self.send_liveness(sends);
+        self.core.step_liveness(liveness::Input::Peers(nodes));
         self.core.effects.push(Effect::Peers(peers));
     }
 }

@@ -31,6 +31,7 @@ mod scan;
 mod shard;
 mod snapshot;
 mod status;
+mod timed;
 mod work;
 
 pub use effect::{Boot, Effect, Fetch, FetchId, Fetched, Input, Room};

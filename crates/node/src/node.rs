@@ -87,6 +87,7 @@ impl Node {
             me,
             now,
             liveness,
+            heard: 0,
             engine: Engine::new(options.engine.clone(), boot.generation),
             ids,
             effects: Vec::new(),
@@ -282,8 +283,7 @@ impl Node {
         if self.busy() {
             return Some(self.core.now.mono);
         }
-        let context = self.core.context();
-        let shards = self.shards.values().filter_map(|shard| shard.raft.deadline(context));
+        let shards = self.shards.values().filter_map(|shard| shard.raft.deadline(&self.core));
         let own = [self.core.liveness.deadline(), Some(self.housekeeping_at)];
         own.into_iter().flatten().chain(shards).min()
     }
@@ -357,12 +357,12 @@ impl Node {
     }
 
     fn tick(&mut self) {
-        let mut sends = Vec::new();
         let now = self.core.now;
-        self.core.liveness.step(now, liveness::Input::Tick, &mut sends);
-        self.send_liveness(sends);
+        if self.core.liveness.deadline().is_some_and(|at| at <= now.mono) {
+            self.core.step_liveness(liveness::Input::Tick);
+        }
         for shard in self.shards.values_mut() {
-            let due = shard.raft.deadline(self.core.context()).is_some_and(|at| at <= now.mono);
+            let due = shard.raft.deadline(&self.core).is_some_and(|at| at <= now.mono);
             if due {
                 shard.drive(&mut self.core, |raft, context, effects| {
                     raft.step(context, raft::Input::Tick, effects);
@@ -382,22 +382,13 @@ impl Node {
         }
     }
 
-    pub(crate) fn send_liveness(&mut self, sends: Vec<liveness::Effect>) {
-        for liveness::Effect::Send { to, message } in sends {
-            self.core.send(to, &Message::Liveness(message));
-        }
-    }
-
     // ---- peers -------------------------------------------------------------------------------
 
     fn message(&mut self, from: NodeId, message: Message) {
         self.core.work.messages += 1;
         match message {
             Message::Liveness(message) => {
-                let mut sends = Vec::new();
-                let input = liveness::Input::Message { from, message };
-                self.core.liveness.step(self.core.now, input, &mut sends);
-                self.send_liveness(sends);
+                self.core.step_liveness(liveness::Input::Message { from, message });
             }
             Message::Raft { shard, meta, from: sender, to, message } => {
                 self.raft_message(from, shard, meta, sender, to, message);

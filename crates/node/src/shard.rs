@@ -20,6 +20,7 @@ use crate::descriptor::{Descriptor, engine_key};
 use crate::effect::Fetch;
 use crate::peer::Message;
 use crate::status::{Observed, ReadCounts};
+use crate::timed::Timed;
 use base::codec::{Reader, Writer};
 use base::log::LogStart;
 use base::{Bytes, ConnId, Entry, EntryKind, Failure, Index, Membership, NodeId, NotDone};
@@ -75,7 +76,7 @@ pub(crate) enum Waiter {
 #[derive(Debug)]
 pub(crate) struct Shard {
     pub id: ShardId,
-    pub raft: Raft,
+    pub raft: Timed,
     pub machine: Machine,
     pub descriptor: Descriptor,
     /// A snapshot's rows are in place, but not durably; Raft does not know yet.
@@ -166,7 +167,7 @@ impl Shard {
         let flushed = descriptor.applied.index;
         Shard {
             id: descriptor.shard,
-            raft,
+            raft: Timed::new(raft),
             machine,
             installing: None,
             loading: false,
@@ -324,7 +325,9 @@ impl Shard {
 
     /// Lets Raft write and send what was proposed and asked in this turn.
     pub fn flush(&mut self, core: &mut Core) {
-        self.drive(core, |raft, context, effects| raft.flush(context, effects));
+        if self.raft.is_unflushed() {
+            self.drive(core, |raft, context, effects| raft.flush(context, effects));
+        }
     }
 
     /// Hands the leadership over, to a replica or to the best of the others.
@@ -596,8 +599,9 @@ impl Shard {
                 core.engine.fetch_ended(fetch);
             }
         }
-        if self.installing.is_none() {
-            self.raft.applied(self.applied());
+        let applied = self.applied();
+        if self.installing.is_none() && applied > self.raft.applied_index() {
+            self.raft.applied(applied);
         }
         budget
     }

@@ -582,6 +582,11 @@ impl Raft {
         }
     }
 
+    /// Whether [`Raft::flush`] has something to do.
+    pub fn is_unflushed(&self) -> bool {
+        self.unflushed
+    }
+
     /// When to call [`Raft::step`] with [`Input::Tick`] if nothing else happens first. For an idle
     /// shard this is when the support that it rests on would lapse: each heartbeat between the nodes
     /// moves it on, so the shard itself is never called. Ask again after each step of the liveness.
@@ -679,6 +684,11 @@ impl Raft {
     /// Committed up to here.
     pub fn commit(&self) -> Index {
         self.commit
+    }
+
+    /// The owner's state machine holds everything up to here, as it said last.
+    pub fn applied_index(&self) -> Index {
+        self.applied
     }
 
     /// Whether a proposal would be taken now, but for a lack of room.

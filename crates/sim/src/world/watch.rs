@@ -95,6 +95,8 @@ pub struct Watch {
     mirrors: BTreeMap<(usize, ShardId), Mirror>,
     seen: BTreeMap<(usize, ShardId), Seen>,
     leaders: BTreeMap<(ShardId, Term), usize>,
+    /// How many of these a shard has.
+    led: BTreeMap<ShardId, usize>,
     /// What is committed, from index 1 on.
     committed: BTreeMap<ShardId, Vec<Option<(Term, u64)>>>,
     /// Hard states with the ticket they went to the log under, oldest first; the first is durable.
@@ -249,7 +251,7 @@ impl Watch {
 
     /// Terms of a shard with a leader so far.
     pub fn leaders_of(&self, shard: ShardId) -> usize {
-        self.leaders.range((shard, Term(0))..=(shard, Term(u64::MAX))).count()
+        self.led.get(&shard).copied().unwrap_or_default()
     }
 
     /// Somebody wants another leader.
@@ -334,6 +336,7 @@ impl Watch {
                         self.marks.hit(Mark::TransferDone);
                     }
                     self.leaders.insert((shard, now.term), host);
+                    *self.led.entry(shard).or_default() += 1;
                 }
             }
             if !before.leads || before.term != now.term {
