@@ -350,7 +350,7 @@ impl Conn {
             Some(place) => *place = flight,
             None => self.flights.push(flight),
         }
-        debug_assert!(self.in_flight() <= pipeline, "more than a connection has room for");
+        assert!(self.in_flight() <= pipeline, "more than a connection has room for");
         self.ask(ticket, flight.op)
     }
 

@@ -128,7 +128,7 @@ fn describe(conn: &Conn, now: Time, text: &mut String) {
         String::from_utf8_lossy(&state.lib_name),
         String::from_utf8_lossy(&state.lib_version),
     );
-    debug_assert!(written.is_ok());
+    assert!(written.is_ok());
     text.push('\n');
 }
 

@@ -48,7 +48,7 @@ pub(super) fn text(wanted: &[&str], status: &Status, resp: &Resp) -> String {
 
 fn line(text: &mut String, content: std::fmt::Arguments) {
     let written = text.write_fmt(content);
-    debug_assert!(written.is_ok());
+    assert!(written.is_ok());
     text.push_str("\r\n");
 }
 

@@ -55,7 +55,6 @@ impl Reads {
     pub fn are_waiting(&self) -> bool {
         self.asked > self.answered
     }
-
 }
 
 impl Raft {
