@@ -5,6 +5,7 @@ use base::codec::{Reader, Writer};
 use base::{Entry, EntryKind, Index, LogStart, Membership, Stamp, Term};
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// The entries after `start`, without gaps, and the memberships among them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +14,8 @@ pub struct Log {
     entries: VecDeque<Entry>,
     /// Memberships in `entries`, in order.
     memberships: VecDeque<(Index, Membership)>,
+    /// The last of them, or the start's: shared with whoever wants to know whether it is another.
+    latest: Arc<Membership>,
     /// What `entries` cost.
     bytes: usize,
 }
@@ -20,8 +23,13 @@ pub struct Log {
 impl Log {
     /// A log as storage kept it.
     pub fn new(start: LogStart, entries: Vec<Entry>) -> Log {
-        let mut log =
-            Log { start, entries: VecDeque::new(), memberships: VecDeque::new(), bytes: 0 };
+        let mut log = Log {
+            latest: Arc::new(start.membership.clone()),
+            start,
+            entries: VecDeque::new(),
+            memberships: VecDeque::new(),
+            bytes: 0,
+        };
         entries.into_iter().for_each(|entry| log.push(entry));
         log
     }
@@ -115,6 +123,7 @@ impl Log {
         self.bytes += entry.cost();
         if entry.kind == EntryKind::Membership {
             self.memberships.push_back((entry.index, membership_of(&entry)));
+            self.find_latest();
         }
         self.entries.push_back(entry);
     }
@@ -129,6 +138,7 @@ impl Log {
         while self.memberships.back().is_some_and(|(index, _)| *index >= from) {
             self.memberships.pop_back();
         }
+        self.find_latest();
     }
 
     /// Moves the start up to `index`.
@@ -152,14 +162,23 @@ impl Log {
         if self.term_at(start.index) == Some(start.term) {
             self.compact(start.index);
             self.start = start;
+            self.find_latest();
         } else {
             *self = Log::new(start, Vec::new());
         }
     }
 
     /// The latest membership, committed or not: Raft uses it as soon as it is in the log.
-    pub fn membership(&self) -> &Membership {
-        self.memberships.back().map_or(&self.start.membership, |(_, membership)| membership)
+    pub fn membership(&self) -> &Arc<Membership> {
+        &self.latest
+    }
+
+    fn find_latest(&mut self) {
+        let last = self.memberships.back();
+        let latest = last.map_or(&self.start.membership, |(_, membership)| membership);
+        if *self.latest != *latest {
+            self.latest = Arc::new(latest.clone());
+        }
     }
 
     /// The membership as of `index`, which is not before the start.

@@ -105,6 +105,7 @@ use log::Log;
 use read::Reads;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 use transfer::Transfer;
 
 /// Settings of a [`Raft`].
@@ -420,7 +421,7 @@ struct Told {
     role: Role,
     term: Term,
     leader: Option<ReplicaId>,
-    membership: Membership,
+    membership: Arc<Membership>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -737,7 +738,7 @@ impl Raft {
             last: self.log.last(),
             start: self.log.start().index,
             log_bytes: self.log.bytes(),
-            membership: self.log.membership().clone(),
+            membership: (**self.log.membership()).clone(),
             membership_committed: self.log.membership_index() <= self.commit,
             progress: leader.map(|leader| leader.progress.clone()).unwrap_or_default(),
             releasing: !self.releasing.is_empty(),
@@ -909,7 +910,7 @@ impl Raft {
         }
         if self.told.membership != *self.log.membership() {
             self.told.membership = self.log.membership().clone();
-            effects.push(Effect::MembershipChanged(self.told.membership.clone()));
+            effects.push(Effect::MembershipChanged((*self.told.membership).clone()));
         }
         if self.commit > self.told.commit {
             self.told.commit = self.commit;

@@ -59,8 +59,9 @@ pub struct Host {
     /// A process ran on this directory before.
     pub used: bool,
     pub inbox: VecDeque<HostInput>,
-    /// When the next turn is planned, and from when on the thread is free.
-    pub turn_at: Option<u64>,
+    /// When the next turn is planned, in its place among what happens then, and from when on the
+    /// thread is free.
+    pub turn_at: Option<(u64, u64)>,
     pub free_at: u64,
     pub paused_until: u64,
     /// The log, and what waits for it.
@@ -247,19 +248,20 @@ impl World<'_> {
     pub(super) fn wake(&mut self, number: usize, at: u64) {
         let host = &mut self.hosts[number];
         let at = at.max(host.free_at).max(host.paused_until);
-        if host.turn_at.is_none_or(|planned| at < planned) {
-            host.turn_at = Some(at);
-            self.at(at, Event::Turn { host: number });
+        let at = at.max(self.now);
+        if host.turn_at.is_none_or(|(planned, _)| at < planned) {
+            self.numbered += 1;
+            host.turn_at = Some((at, self.numbered));
         }
     }
 
     pub(super) fn turn(&mut self, number: usize) {
         let now = self.now;
         let host = &mut self.hosts[number];
-        if !host.up() || host.turn_at != Some(now) {
+        host.turn_at = None;
+        if !host.up() {
             return;
         }
-        host.turn_at = None;
         if host.paused_until > now {
             return self.wake(number, now);
         }

@@ -61,8 +61,6 @@ const MOODS: u64 = 0x6d69_6e64;
 /// once that is over.
 #[derive(Debug)]
 enum Event {
-    /// A process runs a turn.
-    Turn { host: usize },
     /// A process starts.
     Start { host: usize },
     /// The log's sync is over.
@@ -409,14 +407,23 @@ impl<'a> World<'a> {
     /// Runs until a moment, or something is violated, or `done`.
     fn run_until(&mut self, end: u64, mut done: impl FnMut(&World) -> bool) {
         while self.violation.is_none() && !done(self) {
-            match self.queue.peek() {
-                Some(Reverse(next)) if next.at <= end => {}
-                _ => break,
+            let turn = self.next_turn();
+            let event = self.queue.peek().map(|Reverse(next)| (next.at, next.number));
+            let Some(at) = turn.map(|(place, _)| place).into_iter().chain(event).min() else {
+                break;
+            };
+            if at.0 > end {
+                break;
             }
-            let Reverse(next) = self.queue.pop().expect("just seen");
-            self.now = next.at;
+            self.now = at.0;
             self.totals.events += 1;
-            self.happen(next.event);
+            match turn {
+                Some((place, host)) if place == at => self.turn(host),
+                _ => {
+                    let Reverse(next) = self.queue.pop().expect("just seen");
+                    self.happen(next.event);
+                }
+            }
         }
         if self.violation.is_none() && !done(self) {
             self.now = end;
@@ -424,9 +431,15 @@ impl<'a> World<'a> {
         self.totals.time_ns = self.now;
     }
 
+    /// The next turn that a process takes, in its place among all that happens. Nearly every turn
+    /// is planned anew before its time, so these are not in the queue.
+    fn next_turn(&self) -> Option<((u64, u64), usize)> {
+        let planned = self.hosts.iter().enumerate();
+        planned.filter_map(|(number, host)| Some((host.turn_at?, number))).min()
+    }
+
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Turn { host } => self.turn(host),
             Event::Start { host } => self.start(host),
             Event::Synced { host, life } => self.synced(host, life),
             Event::Maintain { host, life } => self.maintain(host, life),

@@ -79,6 +79,7 @@ fn hash_of(entry: &Entry) -> u64 {
 /// How a replica was last seen.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
+    all: Option<node::Observed>,
     term: Term,
     commit: u64,
     applied: u64,
@@ -302,6 +303,11 @@ impl Watch {
         Ok(())
     }
 
+    /// Whether a replica is just as it was after the turn before.
+    fn is_as_before(&self, host: usize, seen: &node::Observed) -> bool {
+        self.seen.get(&(host, seen.shard)).is_some_and(|before| before.all == Some(*seen))
+    }
+
     /// A replica as it is after a turn.
     fn observe(&mut self, host: usize, seen: &node::Observed) -> Result<(), String> {
         let (shard, name) = (seen.shard, format_args!("n{} {}", host + 1, seen.shard));
@@ -373,6 +379,7 @@ impl Watch {
             self.marks.hit(if seen.joint { Mark::JointEntered } else { Mark::JointLeft });
         }
         Seen {
+            all: Some(*seen),
             term: seen.term,
             commit: seen.commit.0,
             applied: seen.applied.0,
@@ -492,6 +499,9 @@ impl World<'_> {
         let leaders = self.watch.leaders_of(KV);
         let mut wrong = None;
         for seen in node.observe() {
+            if self.watch.is_as_before(number, &seen) {
+                continue;
+            }
             let watched = self.watch.observe(number, &seen);
             let watched = watched.and_then(|()| self.watch.check_stamp(&seen, self.now, ahead));
             wrong = watched.err().or(wrong);
