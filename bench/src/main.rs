@@ -41,6 +41,7 @@ use options::{Options, Recovery};
 use run::Results;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 use std::{fs, io};
 use underpin_e2e::million::{self, Plan};
 
@@ -118,7 +119,7 @@ fn echo_words(words: &[String]) -> Result<(std::net::SocketAddr, usize), String>
 
 /// Many keys: figures, and turns within their bounds.
 fn million(words: &[String]) -> ExitCode {
-    let mut plan = Plan::default();
+    let mut plan = Plan { control: Some(Duration::from_secs(20)), ..Plan::default() };
     match words {
         [] => {}
         [flag, keys] if flag == "--keys" => match keys.parse() {

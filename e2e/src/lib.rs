@@ -19,11 +19,13 @@
 //! | [`outage`] | how long nothing was acknowledged |
 //! | [`metrics`] | a node's /metrics |
 //! | [`turns`] | how long turns of nodes took |
+//! | [`control`] | what the machine adds to a thread's processor time |
 //! | [`million`] | a million keys: what they take, and how long turns are meanwhile |
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cluster;
+pub mod control;
 pub mod crowd;
 pub mod metrics;
 pub mod million;

@@ -11,13 +11,17 @@
 //! | DBSIZE, KEYS, SCAN | each walks over all keys, at the leader and at a follower |
 //! | FLUSHALL | all of it goes |
 //!
+//! A last line tells what the machine did to three threads that did the same again and again, a fifth
+//! of a millisecond each time: so many turns are long for no reason of their own.
+//!
 //! Between load and flush all servers are killed at one moment and started again, so that the walks
 //! find their rows on disk.
 
 use crate::cluster::{self, Cluster, Servers};
+use crate::control;
 use crate::metrics::Metrics;
 use crate::resp::{Conn, Reply, encode};
-use crate::turns::Turns;
+use crate::turns::{Counts, Turns};
 use crate::wait;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -45,11 +49,14 @@ pub struct Plan {
     pub connections: u64,
     /// Requests in flight on each.
     pub pipeline: u64,
+    /// How long to measure in the end what the machine itself adds to the processor's time, if that
+    /// is to be known.
+    pub control: Option<Duration>,
 }
 
 impl Default for Plan {
     fn default() -> Plan {
-        Plan { keys: 1_000_000, value: 100, connections: 24, pipeline: 256 }
+        Plan { keys: 1_000_000, value: 100, connections: 24, pipeline: 256, control: None }
     }
 }
 
@@ -83,6 +90,8 @@ pub struct Report {
     /// From the start of all servers to the first read and to the first write, the former through
     /// every node.
     restart: (Duration, Duration),
+    /// The same work again and again, on as many threads as there are nodes.
+    control: Option<Counts>,
 }
 
 /// Does all of it. The cluster's answers are checked on the way.
@@ -103,7 +112,9 @@ pub fn run(plan: &Plan) -> Report {
     for (known, now) in memory.iter_mut().zip(self::memory(&servers)) {
         known.1 = known.1.max(now.1);
     }
-    Report { plan: plan.clone(), phases, memory, disk, restart }
+    drop(servers);
+    let control = plan.control.map(|time| control::measure(NODES, time));
+    Report { plan: plan.clone(), phases, memory, disk, restart, control }
 }
 
 fn ask(address: SocketAddr, words: &[&str]) -> String {
@@ -357,7 +368,7 @@ fn mib(bytes: u64) -> u64 {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plan { keys, value, connections, pipeline } = self.plan;
+        let Plan { keys, value, connections, pipeline, control } = self.plan;
         let load = self.phases[0].took.as_secs_f64();
         writeln!(
             f,
@@ -391,6 +402,11 @@ impl fmt::Display for Report {
                 phase.turns.wall,
                 phase.bound_ms,
             )?;
+        }
+        if let (Some(time), Some(pieces)) = (control, self.control) {
+            let seconds = time.as_secs_f64();
+            let (name, all) = ("fixed work", pieces.all);
+            writeln!(f, "{name:<17} {seconds:>8.3} {:>9} {:>8} {all:>6}   {pieces}", "", "")?;
         }
         for phase in self.phases.iter().filter(|phase| !phase.told.is_empty()) {
             writeln!(

@@ -17,15 +17,16 @@ pub struct Options {
     /// Requests that may wait in this node over all connections. Default 65,536: at 20 us a request
     /// that is more than a second of work; beyond it "busy" is the better answer.
     pub requests_max: usize,
-    /// Client requests taken up per turn, counted like `turn_commands`. Default 512: about 1 ms of
+    /// Client requests taken up per turn, counted like `turn_commands`. Default 256: about 1 ms of
     /// work.
     pub turn_requests: usize,
     /// Commands applied per turn and shard, where one with many keys counts as that many and every
-    /// KiB as another. Default 512: about 1 ms of work.
+    /// KiB as another. Default 256: about 1 ms of work.
     pub turn_commands: usize,
     /// Rows that scans visit per turn. Default 2,000: below 1 ms of work.
     pub turn_rows: usize,
-    /// Commands that share one log entry. Default 256; fewer only cost per-entry overhead.
+    /// Commands that share one log entry, which is applied in one go. Default 128; fewer only cost
+    /// per-entry overhead.
     pub entry_commands_max: usize,
     /// Bytes of commands that share one log entry; a larger command has its own. Default 128 KiB,
     /// so that one entry never delays a heartbeat by more than a fraction of a millisecond.
@@ -62,10 +63,10 @@ impl Default for Options {
             engine: storage::engine::EngineOptions::default(),
             limits: service::kv::Limits::default(),
             requests_max: 65_536,
-            turn_requests: 512,
-            turn_commands: 512,
+            turn_requests: 256,
+            turn_commands: 256,
             turn_rows: 2_000,
-            entry_commands_max: 256,
+            entry_commands_max: 128,
             entry_bytes_max: 128 << 10,
             sweep_ns: 250 * MILLISECOND,
             flush_log_bytes: 16 << 20,
