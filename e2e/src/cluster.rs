@@ -72,6 +72,19 @@ pub fn ready(cluster: &dyn Cluster) {
     }
 }
 
+/// Waits until every running node has applied what its `kv` leader had when this was called: what
+/// was done to the cluster before is over.
+pub fn caught_up(cluster: &dyn Cluster) {
+    let addresses = cluster.addresses();
+    let applied = |node: usize| shard(&status(addresses[node])?, "kv")?["applied"].as_u64();
+    let goal = wait::until("the leader's index", wait::READY, || applied(leader(cluster)));
+    for node in (0..addresses.len()).filter(|node| cluster.runs(*node)) {
+        wait::until(&format!("node {} to catch up", node + 1), wait::READY, || {
+            applied(node).filter(|index| *index >= goal)
+        });
+    }
+}
+
 /// Waits until all running nodes have applied the same entries, and asserts that they hold the same
 /// rows. The writers must have ended.
 pub fn agree(cluster: &dyn Cluster) {
