@@ -72,8 +72,9 @@ impl Releasing {
     fn due(&self, ctx: Context, options: &Options) -> Mono {
         let Some(sent_at) = self.sent_at else { return ctx.now.mono };
         let heard = ctx.liveness.supported_by(self.node, ctx.now.mono).is_some();
-        let pause = if heard { options.resend_ns } else { options.election_ns_max << self.unheard };
-        Mono(sent_at.0 + pause)
+        // Never sooner to one that is silent: or else this could become due by silence alone.
+        let silent = (options.election_ns_max << self.unheard).max(options.resend_ns);
+        Mono(sent_at.0 + if heard { options.resend_ns } else { silent })
     }
 }
 
