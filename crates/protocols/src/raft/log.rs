@@ -169,7 +169,12 @@ impl Log {
     }
 
     /// The latest membership, committed or not: Raft uses it as soon as it is in the log.
-    pub fn membership(&self) -> &Arc<Membership> {
+    pub fn membership(&self) -> &Membership {
+        &self.latest
+    }
+
+    /// The same, to be kept: whether it is still in force is seen without going through it.
+    pub fn membership_in_force(&self) -> &Arc<Membership> {
         &self.latest
     }
 

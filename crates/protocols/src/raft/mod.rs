@@ -522,7 +522,7 @@ impl Raft {
             role: Role::Follower,
             term: hard_state.term,
             leader: None,
-            membership: log.membership().clone(),
+            membership: log.membership_in_force().clone(),
         };
         let storage =
             Storage { stable: log.last(), commit: hard_state.commit, ..Storage::default() };
@@ -738,7 +738,7 @@ impl Raft {
             last: self.log.last(),
             start: self.log.start().index,
             log_bytes: self.log.bytes(),
-            membership: (**self.log.membership()).clone(),
+            membership: self.log.membership().clone(),
             membership_committed: self.log.membership_index() <= self.commit,
             progress: leader.map(|leader| leader.progress.clone()).unwrap_or_default(),
             releasing: !self.releasing.is_empty(),
@@ -908,8 +908,8 @@ impl Raft {
             (self.told.role, self.told.term, self.told.leader) = (role, term, leader);
             effects.push(Effect::Role { role, term, leader });
         }
-        if self.told.membership != *self.log.membership() {
-            self.told.membership = self.log.membership().clone();
+        if self.told.membership != *self.log.membership_in_force() {
+            self.told.membership = self.log.membership_in_force().clone();
             effects.push(Effect::MembershipChanged((*self.told.membership).clone()));
         }
         if self.commit > self.told.commit {
