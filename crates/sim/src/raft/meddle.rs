@@ -274,8 +274,11 @@ impl World<'_> {
                 self.append(node, replica);
             }
         }
-        // Messages from before may still be on their way for a while.
-        self.run_until(self.t + 3 * SECOND);
+        // Messages from before may still be on their way for a while; and a snapshot that came, but whose
+        // answer was lost, is given up and sent again.
+        let streams = 2 * self.profile.moods.stream_ns_max + self.profile.moods.stream_patience_ns;
+        let calm = (streams + SECOND).max(3 * SECOND);
+        self.run_until(self.t + calm);
         self.stats.appends = self.history.acknowledged;
         if self.is_over() {
             return;
@@ -284,7 +287,7 @@ impl World<'_> {
             let what = "appends are not served after all faults were gone".into();
             return self.fail(Judge::Client, what);
         }
-        self.check_convergence();
+        self.check_convergence(calm);
         let sent = self.raft_messages;
         self.run_until(self.t + SECOND);
         if self.raft_messages != sent {
@@ -293,8 +296,9 @@ impl World<'_> {
         }
     }
 
-    /// There is a leader, its members hold what it holds, and no change is left half-way.
-    fn check_convergence(&mut self) {
+    /// There is a leader, its members hold what it holds, and no change is left half-way, after so
+    /// many nanoseconds in which nothing was asked for.
+    fn check_convergence(&mut self, calm: u64) {
         let leaders = self.leaders();
         let highest = leaders.into_iter().max_by_key(|(node, id)| self.raft(*node, *id).term());
         let Some((node, id)) = highest else {
@@ -316,7 +320,7 @@ impl World<'_> {
         }
         let stamp = self.nodes[&node].replicas[&id].machine.applied.stamp;
         // A quorum's clocks may be slow, if the others are out of reach for long.
-        let lags = stamp.0 + 8 * SECOND <= super::node::EPOCH + self.t;
+        let lags = stamp.0 + calm + 5 * SECOND <= super::node::EPOCH + self.t;
         if lags && self.stats.slow_steps == 0 {
             self.fail(Judge::Client, "stamps lag behind true time".into());
         }

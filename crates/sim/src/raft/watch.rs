@@ -15,6 +15,9 @@ pub struct Truth {
     /// Entries by place, with the term before them.
     entries: BTreeMap<(Index, Term), (Entry, Term)>,
     committed: Vec<Entry>,
+    /// The term in which each was first seen to be. A leader of an earlier one may lack it: it was
+    /// elected by votes that came late, and nobody listens to it.
+    committed_in: Vec<Term>,
     /// Who voted in a term, and for whom.
     votes: BTreeMap<(Term, ReplicaId), ReplicaId>,
     /// Before any other.
@@ -60,26 +63,30 @@ impl World<'_> {
         self.observe(leader == replica, || format!("{leader} and {replica} lead in {term}"));
         let raft = self.raft(id, replica);
         let start = raft.log_start().index;
-        let lacks = |entry: &&Entry| {
-            let due = entry.index > start && entry.term < term;
+        let lacks = |(entry, by): &(&Entry, &Term)| {
+            let due = entry.index > start && **by < term;
             due && raft.term_at(entry.index) != Some(entry.term)
         };
-        let lacking = self.truth.committed.iter().find(lacks).map(|entry| entry.index);
+        let mut committed = self.truth.committed.iter().zip(&self.truth.committed_in);
+        let lacking = committed.find(lacks).map(|(entry, _)| entry.index);
         self.observe(lacking.is_none(), || {
             format!("leader {replica} of {term} lacks the committed entry {lacking:?}")
         });
         self.see_election(id, replica, term);
-        self.see_no_lease_but(id, replica);
+        self.see_no_lease_before(id, replica, term);
     }
 
-    /// Nobody else may still read from a lease: whoever voted had to be free to.
-    fn see_no_lease_but(&mut self, id: NodeId, replica: ReplicaId) {
+    /// Nobody who led before may still read from a lease: whoever voted had to be free to.
+    fn see_no_lease_before(&mut self, id: NodeId, replica: ReplicaId, term: Term) {
         let mut leased = None;
         for node in self.nodes.values().filter(|node| node.id != id) {
             let Some(liveness) = &node.liveness else { continue };
             let ctx = Context { now: node.time(self.t), liveness };
-            let leads = |other: &Replica| other.raft.as_ref().and_then(|raft| raft.lease_read(ctx));
-            leased = leased.or(node.replicas.iter().find(|(_, other)| leads(other).is_some()));
+            let leads = |other: &Replica| {
+                let raft = other.raft.as_ref().filter(|raft| raft.term() < term);
+                raft.is_some_and(|raft| raft.lease_read(ctx).is_some())
+            };
+            leased = leased.or(node.replicas.iter().find(|(_, other)| leads(other)));
         }
         let other = leased.map(|(other, _)| *other);
         self.observe(other.is_none(), || {
@@ -190,7 +197,9 @@ impl World<'_> {
         let counted = raft.role() == Role::Leader && raft.term_at(index) != Some(raft.term());
         self.observe(!counted, || format!("{replica} commits {index} of an earlier term"));
         let raft = self.raft(id, replica);
+        let term = raft.term();
         self.truth.committed.extend(raft.entries(known, index, usize::MAX));
+        self.truth.committed_in.resize(self.truth.committed.len(), term);
         let Some(last) = self.truth.committed.last() else { return };
         let (last_index, last_term) = (last.index, last.term);
         let lacking = short(&membership, |replica, node| {

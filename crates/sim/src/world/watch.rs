@@ -90,6 +90,15 @@ struct Seen {
     doubted: bool,
 }
 
+/// An entry that is committed.
+#[derive(Clone, Copy, Debug)]
+struct Committed {
+    entry: (Term, u64),
+    /// The term in which that was first seen. A leader of an earlier one may lack it: it was elected
+    /// by votes that came late, and nobody listens to it.
+    by: Term,
+}
+
 /// Everything that is watched.
 #[derive(Debug, Default)]
 pub struct Watch {
@@ -99,7 +108,7 @@ pub struct Watch {
     /// How many of these a shard has.
     led: BTreeMap<ShardId, usize>,
     /// What is committed, from index 1 on.
-    committed: BTreeMap<ShardId, Vec<Option<(Term, u64)>>>,
+    committed: BTreeMap<ShardId, Vec<Option<Committed>>>,
     /// Hard states with the ticket they went to the log under, oldest first; the first is durable.
     hard_states: BTreeMap<(usize, ShardId), Vec<(u64, HardState)>>,
     /// The highest applied index of each shard.
@@ -274,8 +283,8 @@ impl Watch {
         &mut self,
         host: usize,
         shard: ShardId,
-        from: u64,
-        to: u64,
+        term: Term,
+        (from, to): (u64, u64),
     ) -> Result<(), String> {
         let Some(mirror) = self.mirrors.get(&(host, shard)) else { return Ok(()) };
         let committed = self.committed.entry(shard).or_default();
@@ -286,7 +295,7 @@ impl Watch {
             let Some(mine) = mirror.at(index) else { continue };
             let place = &mut committed[index as usize - 1];
             match place {
-                Some(known) if *known != mine => {
+                Some(Committed { entry: known, .. }) if *known != mine => {
                     return Err(format!(
                         "n{} holds {shard} entry {index} of term {} committed, another held one of \
                          term {}{}",
@@ -297,7 +306,7 @@ impl Watch {
                     ));
                 }
                 Some(_) => {}
-                None => *place = Some(mine),
+                None => *place = Some(Committed { entry: mine, by: term }),
             }
         }
         Ok(())
@@ -351,7 +360,7 @@ impl Watch {
         }
         if now.commit > before.commit {
             let from = if first { 0 } else { before.commit };
-            self.check_committed(host, shard, from, now.commit)?;
+            self.check_committed(host, shard, now.term, (from, now.commit))?;
         }
         // Its own commit index may lag a little behind an installed snapshot.
         let committed = self.committed.get(&shard).map_or(0, |entries| entries.len() as u64);
@@ -396,8 +405,8 @@ impl Watch {
         let Some(committed) = self.committed.get(&shard) else { return Ok(()) };
         for (offset, entry) in committed.iter().enumerate() {
             let index = offset as u64 + 1;
-            let Some(entry) = entry else { continue };
-            if index > mirror.start && entry.0 < term && mirror.at(index) != Some(*entry) {
+            let Some(Committed { entry, by }) = entry else { continue };
+            if index > mirror.start && *by < term && mirror.at(index) != Some(*entry) {
                 return Err(format!(
                     "n{} leads {shard} in term {term} without the committed entry {index} of term {}",
                     host + 1,
