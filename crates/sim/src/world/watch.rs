@@ -79,6 +79,7 @@ fn hash_of(entry: &Entry) -> u64 {
 /// How a replica was last seen.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
+    /// All of it, to see that nothing changed.
     all: Option<node::Observed>,
     term: Term,
     commit: u64,
